@@ -1,0 +1,103 @@
+"""python -m data_prep <dataset> --raw=PATH --data_dir=DIR: the command line of data preparation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+
+from PIL import Image
+
+from data_prep.items import BadArgument, Option, PrepareError
+from data_prep.prepare import BUILDERS, prepare
+from sbir_jax.config import nearest
+
+_COMMON = (
+    Option("name", "", "name of the prepared dataset (default: the dataset's)"),
+    Option(
+        "on_error", "fail", "bad images: list all and stop, or leave them out", ("fail", "skip")
+    ),
+    Option("val", 0.1, "share of photo instances for validation"),
+    Option("test", 0.2, "share of photo instances for the test"),
+    Option("seed", 0, "seed of the drawn splits"),
+    Option("max_side", 256, "larger images are stored with this shorter side, in pixels"),
+)
+
+
+class _OneLine(argparse.ArgumentParser):
+    """Reports a bad flag in one line, with the nearest valid ones."""
+
+    def error(self, message: str):
+        raise BadArgument(f"{message}; see {self.prog} --help")
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command line; returns the exit code (0; 1 unusable data; 2 bad argument)."""
+    # The size limit is ours to report, file by file.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    try:
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            print(_overview())
+            return 0
+        dataset, *flags = argv
+        if dataset not in BUILDERS:
+            raise BadArgument(f"dataset {dataset!r}: {nearest(dataset, BUILDERS)}")
+        prepare(dataset, **_parsed(dataset, flags))
+    except PrepareError as error:
+        print(f"data_prep: {error}", file=sys.stderr)
+        return 2 if isinstance(error, BadArgument) else 1
+    except KeyboardInterrupt:
+        print("data_prep: interrupted; nothing was left behind", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parsed(dataset: str, flags: list[str]) -> dict:
+    parser = _parser(dataset)
+    arguments, unknown = parser.parse_known_args(flags)
+    if unknown:
+        valid = [action.option_strings[-1] for action in parser._actions]
+        raise BadArgument(f"{unknown[0]}: no such flag of {dataset}; {nearest(unknown[0], valid)}")
+    arguments = vars(arguments)
+    return {**arguments, "name": arguments["name"] or None}
+
+
+def _parser(dataset: str) -> argparse.ArgumentParser:
+    builder = BUILDERS[dataset]
+    parser = _OneLine(
+        prog=f"python -m data_prep {dataset}",
+        description=builder.__doc__,
+        epilog=f"example: python -m data_prep {dataset} {builder.EXAMPLE}",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    where = "directory of prepared datasets (default: data)"
+    parser.add_argument("--raw", metavar="PATH", help=builder.RAW)
+    parser.add_argument("--data_dir", default="data", metavar="DIR", help=where)
+    parser.add_argument("--dry_run", action="store_true", help="print the plan, write nothing")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset of that name")
+    for title, options in (("splits and storage", _COMMON), (f"{dataset} only", builder.OPTIONS)):
+        group = parser.add_argument_group(title) if options else None
+        for option in options:
+            default = f" (default: {option.default})" if option.default != "" else ""
+            group.add_argument(
+                f"--{option.name}",
+                type=type(option.default),
+                default=option.default,
+                metavar="|".join(option.choices) or type(option.default).__name__.upper(),
+                help=option.doc + default,
+            )
+    return parser
+
+
+def _overview() -> str:
+    lines = ["Checks, splits and stores photos and sketches for training:"]
+    lines += ["  python -m data_prep DATASET --raw=PATH --data_dir=DIR", ""]
+    for name, builder in BUILDERS.items():
+        lines.append(f"  {name:9}{builder.__doc__.splitlines()[0]}")
+        lines.append(f"{'':11}python -m data_prep {name} {builder.EXAMPLE}")
+    return "\n".join([*lines, "", "options of one dataset: python -m data_prep DATASET --help"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

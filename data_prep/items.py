@@ -1,0 +1,117 @@
+"""What the scan of a raw layout yields: one `Item` an image file, before any pixel is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+# What file managers leave behind; every other file among the images has to be an image.
+CLUTTER = {"thumbs.db", "desktop.ini"}
+
+
+class PrepareError(ValueError):
+    """A dataset that cannot be prepared. Its message says what to change; most are one line."""
+
+
+class BadArgument(PrepareError):
+    """An argument that cannot work, in one line: the command line exits with code 2, not 1."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Item:
+    """One image file and what is known about it.
+
+    path: where its bytes are.
+    file: how messages and records name it: its path below the raw directory, with `/`.
+    modality: "photo" or "sketch".
+    label: class name.
+    instance_id: the depicted object, unique over all classes (`<class>/<photo name>`); a photo and
+      the sketches drawn after it share it. "" for a sketch drawn after no particular photo.
+    split: "train", "val", "test", or "" to have it drawn.
+    """
+
+    path: Path
+    file: str
+    modality: str
+    label: str
+    instance_id: str = ""
+    split: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scan:
+    """The items of a raw layout, and how it wants its splits drawn.
+
+    split_by: "instance" keeps a photo and its sketches together; "category" keeps whole classes.
+    notes: lines for the user about how the layout was understood.
+    details: what the dataset adds to `prepare_report.json`.
+    """
+
+    items: tuple[Item, ...]
+    split_by: str = "instance"
+    notes: tuple[str, ...] = ()
+    details: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A dataset's own command-line option; its type is the type of its default."""
+
+    name: str
+    default: str | int | float
+    doc: str
+    choices: tuple[str, ...] = ()
+
+
+def class_dirs(root: Path) -> list[Path]:
+    """Visible sub-directories of `root`, sorted by name."""
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def image_files(root: Path) -> Iterator[Path]:
+    """Every file below `root` at any depth, sorted, without hidden ones and clutter."""
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and name.lower() not in CLUTTER:
+                yield Path(folder, name)
+
+
+def class_items(raw: Path, root: Path, modality: str, photo_of=lambda stem: stem) -> list[Item]:
+    """Items of every class folder in `root`; arguments as in `folder_items`."""
+    return [
+        item
+        for folder in class_dirs(root)
+        for item in folder_items(raw, folder, modality, folder.name, photo_of)
+    ]
+
+
+def folder_items(
+    raw: Path,
+    folder: Path,
+    modality: str,
+    label: str,
+    photo_of: Callable[[str], str] = lambda stem: stem,
+) -> list[Item]:
+    """Items of one class.
+
+    Args:
+      raw: what `Item.file` is relative to.
+      photo_of: from a file's path below `folder`, without suffix, to the photo's; "" for no link.
+    """
+    items = []
+    for path in image_files(folder):
+        photo = photo_of(path.relative_to(folder).with_suffix("").as_posix())
+        items.append(
+            Item(
+                path=path,
+                file=path.relative_to(raw).as_posix(),
+                modality=modality,
+                label=label,
+                instance_id=f"{label}/{photo}" if photo else "",
+            )
+        )
+    return items

@@ -1,0 +1,140 @@
+"""Checkpoints of a run in `workdir/checkpoints/STEP`: the latest and the best are kept.
+
+Each holds separate items (`params`, `model_state`, `opt_state`), so evaluation never reads the
+optimiser. An item is a flat dictionary from array path to array, which any Orbax reader can open.
+Saving is asynchronous; a checkpoint exists once its directory has its final name.
+
+Orbax keeps best-N *instead of* the latest unless told otherwise, and a resumed run would then
+start from the wrong step; here both are always kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from sbir_jax.config import nearest
+
+_policies = ocp.training.preservation_policies
+_SHOWN = 8  # mismatching arrays named in one error
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing, damaged or of another model, said in one line."""
+
+
+class Checkpoints:
+    """The checkpoints of one workdir, ranked by one validation metric (higher is better)."""
+
+    def __init__(self, workdir: Path, *, metric: str, read_only: bool = False):
+        self.directory = Path(workdir).absolute() / "checkpoints"
+        self.metric = metric
+        if read_only and not self.directory.is_dir():
+            raise CheckpointError(f"{workdir}: holds no checkpoints; `launch.py train` makes them")
+        best = _policies.BestN(get_metric_fn=lambda metrics: metrics[metric], n=1)
+        self._orbax = ocp.training.Checkpointer(
+            self.directory,
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(1), best]),
+        )
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self._orbax.close()
+
+    def steps(self) -> dict[int, dict[str, float]]:
+        """Saved steps, ascending, each with the metrics it was saved with."""
+        return {c.step: dict(c.metrics or {}) for c in self._orbax.checkpoints}
+
+    def find(self, which: str) -> int:
+        """The step that 'best', 'latest' or a number names.
+
+        Raises:
+          CheckpointError: there is no such checkpoint; names those there are.
+        """
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(f"{self.directory}: no checkpoint has been saved yet")
+        if which == "latest":
+            return max(steps)
+        if which == "best":
+            return max(steps, key=lambda step: (steps[step].get(self.metric, float("-inf")), step))
+        if not which.isdigit() or int(which) not in steps:
+            raise CheckpointError(
+                f"checkpoint {which!r}: {nearest(which, ['best', 'latest', *steps])}"
+            )
+        return int(which)
+
+    def save(self, step: int, items: dict[str, Any], metrics: dict[str, float]) -> None:
+        """Starts saving `items` (name to pytree of arrays) under `step`; returns at once.
+
+        The arrays may be donated afterwards: Orbax has copied them when this returns.
+        """
+        flat = {name: _flatten(tree) for name, tree in items.items()}
+        self._orbax.save_checkpointables_async(
+            step, {name: tree for name, tree in flat.items() if tree}, metrics=metrics
+        )
+
+    def wait(self) -> None:
+        """Returns when the save under way, if any, is on disk; raises what went wrong with it."""
+        self._orbax.wait()
+
+    def restore(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
+        """Loads the items named by `like`, whose leaves say shape, dtype and sharding.
+
+        Raises:
+          CheckpointError: the arrays of an item are not those of `like`, or cannot be read.
+        """
+        wanted = {name: _flatten(tree) for name, tree in like.items()}
+        try:
+            stored = self._orbax.checkpointables_metadata(step).metadata or {}
+            problems = _differences(wanted, stored)
+            if problems:
+                more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+                raise CheckpointError(
+                    f"{self.directory / str(step)} does not fit this model: "
+                    + "; ".join(problems[:_SHOWN])
+                    + more
+                )
+            loaded = self._orbax.load_checkpointables(step, {n: t for n, t in wanted.items() if t})
+        except (ValueError, OSError, KeyError, ocp.errors.OrbaxError) as error:
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise CheckpointError(
+                f"{self.directory / str(step)} cannot be read: {reason}"
+            ) from error
+        return {
+            name: jax.tree.unflatten(
+                jax.tree.structure(tree), [loaded[name][p] for p in wanted[name]]
+            )
+            if wanted[name]
+            else tree
+            for name, tree in like.items()
+        }
+
+
+def _flatten(tree: Any) -> dict[str, Any]:
+    """{'trunks/photo/blocks/0/convs/1/kernel': leaf, ...} in tree order."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _differences(wanted: dict[str, dict], stored: dict[str, dict]) -> list[str]:
+    problems = []
+    for name, arrays in wanted.items():
+        have = stored.get(name) or {}
+        for path, leaf in arrays.items():
+            if path not in have:
+                problems.append(f"{name}/{path} is missing")
+            elif tuple(have[path].shape) != tuple(leaf.shape):
+                problems.append(
+                    f"{name}/{path} is {have[path].shape}, expected {tuple(leaf.shape)}"
+                )
+            elif have[path].dtype != leaf.dtype:
+                problems.append(f"{name}/{path} is {have[path].dtype}, expected {leaf.dtype}")
+        problems += [f"{name}/{path} is not in this model" for path in have if path not in arrays]
+    return problems

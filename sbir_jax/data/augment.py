@@ -1,0 +1,115 @@
+"""uint8 images to what the encoders see: random changes for training, a plain resize otherwise.
+
+Everything is `jnp` inside the jitted step, drawn from one key, so a step's images depend on
+(seed, step) alone. Each image gets one affine map (crop, rotation, stretch, flip) sampled once,
+bilinearly, and photos a colour change.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from sbir_jax.config import AugmentConfig
+
+_PAPER = 255.0  # what lies outside an image: white
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """uint8 or float [..., C] in 0..255 to float32 in -1..1."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def resize(images: jax.Array, size: int) -> jax.Array:
+    """uint8 [B, S, S, C] to float32 [B, size, size, C] in -1..1: what evaluation sees."""
+    shape = (images.shape[0], size, size, images.shape[-1])
+    images = images.astype(jnp.float32)
+    if images.shape != shape:
+        images = jax.image.resize(images, shape, "linear", antialias=True)
+    return to_float(images)
+
+
+def augment_pair(
+    key: jax.Array, sketch: jax.Array, photo: jax.Array, *, size: int, config: AugmentConfig
+) -> tuple[jax.Array, jax.Array]:
+    """Random views of uint8 sketches [B, S, S, 1] and photos [B, S, S, 3], float32 [B, size, size, C].
+
+    Row i of both is one pair: `flip="paired"` mirrors it on both sides or on neither.
+    """
+    batch = len(sketch)
+    flip_key, sketch_key, photo_key, color_key, erase_key = jax.random.split(key, 5)
+    flips = jax.random.bernoulli(flip_key, 0.5, (2, batch))
+    if config.flip == "none":
+        flips = jnp.zeros_like(flips)
+    elif config.flip == "paired":
+        flips = jnp.stack([flips[0], flips[0]])
+    views = []
+    for side_key, images, flip in ((sketch_key, sketch, flips[0]), (photo_key, photo, flips[1])):
+        maps = random_affine(side_key, batch, flip, config)
+        views.append(to_float(jax.vmap(lambda image, m: warp(image, m, size))(images, maps)))
+    sketch, photo = views
+    photo = jitter_color(color_key, photo, config)
+    if config.erase:
+        first, second = jax.random.split(erase_key)
+        sketch, photo = erase(first, sketch, config.erase), erase(second, photo, config.erase)
+    return sketch, photo
+
+
+def random_affine(key: jax.Array, batch: int, flip: jax.Array, config: AugmentConfig) -> jax.Array:
+    """Maps from output to input coordinates, both -1..1 over the image: float32 [B, 2, 3].
+
+    A crop of relative side s looks at s of the image, anywhere inside it; the aspect ratio
+    changes by up to `stretch`; rotation is about the crop's centre.
+    """
+    keys = jax.random.split(key, 4)
+    scale = jax.random.uniform(keys[0], (batch,), minval=config.min_scale, maxval=1.0)
+    stretch = 1 + config.stretch * jax.random.uniform(keys[1], (batch,), minval=-1.0)
+    angle = jnp.deg2rad(config.rotate) * jax.random.uniform(keys[2], (batch,), minval=-1.0)
+    offset = (1 - scale)[:, None] * jax.random.uniform(keys[3], (batch, 2), minval=-1.0)
+    root = jnp.sqrt(stretch)
+    width, height = scale * root * jnp.where(flip, -1.0, 1.0), scale / root
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    rows = [[cos * width, -sin * height, offset[:, 0]], [sin * width, cos * height, offset[:, 1]]]
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=1)
+
+
+def warp(image: jax.Array, affine: jax.Array, size: int) -> jax.Array:
+    """One image [S, S, C] seen through an affine map [2, 3]: float32 [size, size, C] in 0..255."""
+    side = image.shape[0]
+    centres = (jnp.arange(size) + 0.5) / size * 2 - 1
+    y, x = jnp.meshgrid(centres, centres, indexing="ij")
+    u, v = (
+        ((row[0] * x + row[1] * y + row[2]) + 1) / 2 * side - 0.5 for row in (affine[0], affine[1])
+    )
+    sample = lambda plane: jax.scipy.ndimage.map_coordinates(  # noqa: E731
+        plane, [v, u], order=1, mode="constant", cval=_PAPER
+    )
+    return jax.vmap(sample, in_axes=-1, out_axes=-1)(image.astype(jnp.float32))
+
+
+def jitter_color(key: jax.Array, photo: jax.Array, config: AugmentConfig) -> jax.Array:
+    """Random brightness, contrast and saturation, and some photos grey: [B, H, W, 3] in -1..1."""
+    keys = jax.random.split(key, 4)
+    shape = (len(photo), 1, 1, 1)
+    brightness, contrast, saturation = (
+        config.color * jax.random.uniform(k, shape, minval=-1.0) for k in keys[:3]
+    )
+    grey = photo @ jnp.array([0.299, 0.587, 0.114])[:, None]  # ITU-R BT.601 luma
+    keep = jnp.where(jax.random.bernoulli(keys[3], config.gray, shape), 0.0, 1 + saturation)
+    photo = grey + (photo - grey) * keep
+    mean = photo.mean(axis=(1, 2, 3), keepdims=True)
+    return jnp.clip(mean + (photo - mean) * (1 + contrast) + brightness, -1.0, 1.0)
+
+
+def erase(key: jax.Array, images: jax.Array, share: float) -> jax.Array:
+    """A random rectangle of some images, up to half the side, set to paper (Zhong et al., 2020)."""
+    batch, height, width = images.shape[:3]
+    keys = jax.random.split(key, 3)
+    sides = jax.random.uniform(keys[0], (batch, 2), minval=0.1, maxval=0.5)
+    corner = jax.random.uniform(keys[1], (batch, 2)) * (1 - sides)
+    y, x = (jnp.arange(n)[None] / n for n in (height, width))
+    rows = (y >= corner[:, :1]) & (y < corner[:, :1] + sides[:, :1])
+    columns = (x >= corner[:, 1:]) & (x < corner[:, 1:] + sides[:, 1:])
+    chosen = jax.random.bernoulli(keys[2], share, (batch, 1, 1, 1))
+    hole = (rows[:, :, None] & columns[:, None, :])[..., None] & chosen
+    return jnp.where(hole, 1.0, images)

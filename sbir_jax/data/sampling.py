@@ -1,0 +1,186 @@
+"""Which sketches and photos make the batch of a step: pure functions of (seed, step).
+
+A sampler is called with a step and returns two row-number arrays, int64 [batch_size] each, into
+the sketches and the photos of the training split; row i of one is paired with row i of the other.
+Resume therefore needs the step and nothing else, and any worker can make any batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from sbir_jax.config import ConfigError, DataConfig
+from sbir_jax.data.source import SplitIndex
+
+Rows = tuple[np.ndarray, np.ndarray]
+# Streams of one seed that must not repeat each other's numbers.
+_ORDER, _PARTNER, _CLASSES = 0, 1, 2
+
+
+def _rng(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
+    return _rng(seed, _ORDER, epoch).permutation(size)
+
+
+def _epoch_rows(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
+    """Rows `step * batch_size ...` of endless epochs, each a new permutation of `size` items."""
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, offsets = np.divmod(positions, size)
+    orders = {epoch: _epoch_order(seed, int(epoch), size) for epoch in np.unique(epochs)}
+    return np.array([orders[e][o] for e, o in zip(epochs, offsets, strict=True)])
+
+
+def own_photo(sketch: SplitIndex, photo: SplitIndex) -> np.ndarray:
+    """The photo row each sketch was drawn for: int64 [sketches], -1 where there is none."""
+    row_of = {int(instance): row for row, instance in enumerate(photo.instance) if instance >= 0}
+    return np.array([row_of.get(int(i), -1) for i in sketch.instance], np.int64)
+
+
+def rows_by_class(label: np.ndarray, classes: int) -> list[np.ndarray]:
+    """Row numbers of each class, ascending."""
+    order = np.argsort(label, kind="stable")
+    return np.split(order, np.searchsorted(label[order], np.arange(1, classes)))
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSampler:
+    """Every sketch once an epoch, with its own photo, or with a random one of its class."""
+
+    sketch: SplitIndex
+    photo: SplitIndex
+    batch_size: int
+    seed: int
+
+    @functools.cached_property
+    def _tables(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        classes = 1 + max(self.sketch.label.max(), self.photo.label.max())
+        own, photos = own_photo(self.sketch, self.photo), rows_by_class(self.photo.label, classes)
+        has_photo = np.array([len(rows) > 0 for rows in photos])
+        # A sketch whose class has no photo cannot be a positive pair; it is never drawn.
+        return own, np.flatnonzero(has_photo[self.sketch.label]), photos
+
+    @property
+    def epoch_size(self) -> int:
+        """Sketches drawn in one epoch."""
+        return len(self._tables[1])
+
+    def __call__(self, step: int) -> Rows:
+        own, usable, photos = self._tables
+        sketch = usable[_epoch_rows(self.seed, step, self.batch_size, len(usable))]
+        draws = _rng(self.seed, _PARTNER, step).random(self.batch_size)
+        photo = own[sketch]
+        for i in np.flatnonzero(photo < 0):
+            rows = photos[self.sketch.label[sketch[i]]]
+            photo[i] = rows[int(draws[i] * len(rows))]
+        return sketch, photo
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceSampler:
+    """Photos that have sketches, none twice in a batch, each with one of its own sketches."""
+
+    sketch: SplitIndex
+    photo: SplitIndex
+    batch_size: int
+    seed: int
+
+    @functools.cached_property
+    def _tables(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        own = own_photo(self.sketch, self.photo)
+        linked = np.unique(own[own >= 0])
+        sketches = rows_by_class(
+            np.where(own < 0, len(self.photo.label), own), len(self.photo.label) + 1
+        )
+        return linked, [sketches[row] for row in linked]
+
+    @property
+    def epoch_size(self) -> int:
+        """Photos drawn in one epoch."""
+        return len(self._tables[0])
+
+    def __call__(self, step: int) -> Rows:
+        linked, sketches = self._tables
+        # Whole batches only, so that no photo meets itself where two epochs join.
+        per_epoch = len(linked) // self.batch_size
+        epoch, batch = divmod(step, per_epoch)
+        order = _epoch_order(self.seed, epoch, len(linked))
+        picks = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        draws = _rng(self.seed, _PARTNER, step).random(self.batch_size)
+        sketch = [sketches[p][int(u * len(sketches[p]))] for p, u in zip(picks, draws, strict=True)]
+        return np.array(sketch), linked[picks]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassSampler:
+    """P classes, and of each K sketches and K photos; every class comes once a round."""
+
+    sketch: SplitIndex
+    photo: SplitIndex
+    batch_size: int
+    seed: int
+    per_class: int
+
+    @functools.cached_property
+    def _tables(self) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        classes = 1 + max(self.sketch.label.max(), self.photo.label.max())
+        sketches = rows_by_class(self.sketch.label, classes)
+        photos = rows_by_class(self.photo.label, classes)
+        both = [c for c in range(classes) if len(sketches[c]) and len(photos[c])]
+        return np.array(both, np.int64), sketches, photos
+
+    @property
+    def epoch_size(self) -> int:
+        """Sketches in the split: one epoch draws as many as there are."""
+        return len(self.sketch.label)
+
+    def __call__(self, step: int) -> Rows:
+        classes, sketches, photos = self._tables
+        per_batch = self.batch_size // self.per_class
+        batches = len(classes) // per_batch
+        turn, batch = divmod(step, batches)
+        order = _rng(self.seed, _CLASSES, turn).permutation(len(classes))
+        chosen = classes[order[batch * per_batch : (batch + 1) * per_batch]]
+        rng = _rng(self.seed, _PARTNER, step)
+        rows = [(self._some(rng, sketches[c]), self._some(rng, photos[c])) for c in chosen]
+        return tuple(np.concatenate(side) for side in zip(*rows, strict=True))
+
+    def _some(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+        return rng.choice(rows, self.per_class, replace=len(rows) < self.per_class)
+
+
+def make_sampler(
+    config: DataConfig, sketch: SplitIndex, photo: SplitIndex, seed: int
+) -> PairSampler | InstanceSampler | ClassSampler:
+    """The sampler that `config.data.sampler` names.
+
+    Raises:
+      ConfigError: the split cannot fill such a batch; names the setting and the largest that can.
+    """
+    common = (sketch, photo, config.batch_size, seed)
+    if config.sampler == "classes":
+        sampler = ClassSampler(*common, config.per_class)
+        most = len(sampler._tables[0]) * config.per_class
+    elif config.sampler == "instances":
+        sampler = InstanceSampler(*common)
+        most = sampler.epoch_size
+    else:
+        sampler = PairSampler(*common)
+        most = config.batch_size if sampler.epoch_size else 0
+    if config.batch_size > most:
+        raise ConfigError(
+            f"config.data.batch_size={config.batch_size}: the training split allows at most {most} "
+            f"with config.data.sampler={config.sampler!r}"
+            + (
+                f" and config.data.per_class={config.per_class}"
+                if config.sampler == "classes"
+                else ""
+            )
+        )
+    return sampler

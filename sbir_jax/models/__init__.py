@@ -1,0 +1,1 @@
+"""Backbones (`resnet.py`) and the pair of encoders built from them (`dual.py`)."""

@@ -1,0 +1,128 @@
+"""The two encoders of a run: sketches and photos into one embedding space.
+
+`towers` says what they share: `dual` nothing; `stems` the trunk and head but not the stem;
+`shared` everything (the lecture's siamese network: one encoder, called for both sides).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sbir_jax.config import ModelConfig
+from sbir_jax.distances import sr_norm, unit
+from sbir_jax.models.resnet import Stem, Trunk, resnet_spec
+
+MODALITIES = ("sketch", "photo")
+CHANNELS = {"sketch": 1, "photo": 3}
+
+
+class Head(nnx.Module):
+    """Pooled features to embeddings, float32 [B, embed_dim], not yet normalised."""
+
+    def __init__(self, features: int, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.dropout = nnx.Dropout(config.dropout)
+        self.is_mlp = config.head == "mlp"
+        if self.is_mlp:  # dense-norm-relu-dense, as in the lecture's code
+            self.hidden = nnx.Linear(features, config.embed_dim, rngs=rngs)
+            self.norm = nnx.BatchNorm(config.embed_dim, momentum=0.9, epsilon=1e-5, rngs=rngs)
+            features = config.embed_dim
+        self.out = nnx.Linear(features, config.embed_dim, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        x = self.dropout(x, deterministic=not train, rngs=rngs)
+        if self.is_mlp:
+            x = nnx.relu(self.norm(self.hidden(x), use_running_average=not train))
+        return self.out(x)
+
+
+class DualEncoder(nnx.Module):
+    """Embeds sketches [B, H, W, 1] and photos [B, H, W, 3], float32, as `images_to_float` gives them."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        spec = resnet_spec(config.backbone, config.width)
+        dtype = jnp.dtype(config.dtype)
+        self.normalise = {"unit": unit, "sr": sr_norm}[config.normalize]
+        self.one_stem = config.towers == "shared"
+        self.one_trunk = config.towers != "dual"
+        stem_names = ("both",) if self.one_stem else MODALITIES
+        trunk_names = ("both",) if self.one_trunk else MODALITIES
+        self.stems = nnx.Dict(
+            {n: Stem(CHANNELS.get(n, 3), spec, dtype=dtype, rngs=rngs) for n in stem_names}
+        )
+        self.trunks = nnx.Dict({n: Trunk(spec, dtype=dtype, rngs=rngs) for n in trunk_names})
+        self.heads = nnx.Dict({n: Head(spec.features, config, rngs=rngs) for n in trunk_names})
+
+    def __call__(
+        self, sketch: jax.Array, photo: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Embeddings of both sides, normalised, float32 [B, embed_dim] each.
+
+        What is shared runs once over both sides joined: called twice, BatchNorm would train on
+        each side's own statistics and then embed with the average of the two.
+        """
+        if self.one_trunk:
+            if self.one_stem:
+                maps = self._stem(jnp.concatenate([_rgb(sketch), photo]), "both", train)
+            else:
+                maps = jnp.concatenate(
+                    [self._stem(sketch, "sketch", train), self._stem(photo, "photo", train)]
+                )
+            both = self._finish(maps, "both", train, rngs)
+            return both[: len(sketch)], both[len(sketch) :]
+        return tuple(
+            self._finish(self._stem(images, name, train), name, train, rngs)
+            for name, images in (("sketch", sketch), ("photo", photo))
+        )
+
+    def embed(self, images: jax.Array, modality: str) -> jax.Array:
+        """Embeddings of one side with running statistics: float32 [B, embed_dim], normalised."""
+        if self.one_stem and modality == "sketch":
+            images = _rgb(images)
+        maps = self._stem(images, "both" if self.one_stem else modality, False)
+        return self._finish(maps, "both" if self.one_trunk else modality, False, None)
+
+    def _stem(self, images: jax.Array, name: str, train: bool) -> jax.Array:
+        return self.stems[name](images, train=train)
+
+    def _finish(self, maps: jax.Array, name: str, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        features = self.trunks[name](maps, train=train)
+        return self.normalise(self.heads[name](features, train=train, rngs=rngs))
+
+
+def init_key(seed: int) -> jax.Array:
+    """The key that draws a run's parameters, apart from the keys of its steps."""
+    return jax.random.fold_in(jax.random.key(seed), 2**31)
+
+
+def build(config: ModelConfig, key: jax.Array) -> tuple[nnx.GraphDef, dict, dict]:
+    """Draws a model's parameters: (graph definition, parameters, other state), the last two pure dicts."""
+    graphdef, params, state = nnx.split(DualEncoder(config, rngs=nnx.Rngs(key)), nnx.Param, ...)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(state)
+
+
+def define(config: ModelConfig) -> nnx.GraphDef:
+    """The graph definition alone: how to put pure dicts back together. Allocates nothing."""
+    model = nnx.eval_shape(lambda: DualEncoder(config, rngs=nnx.Rngs(0)))
+    return nnx.split(model, nnx.Param, ...)[0]
+
+
+def apply_train(
+    graphdef: nnx.GraphDef, params: dict, state: dict, sketch, photo, *, key: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], dict]:
+    """One training forward pass; returns ((sketch, photo) embeddings, updated state)."""
+    model = nnx.merge(graphdef, params, state)
+    embeddings = model(sketch, photo, train=True, rngs=nnx.Rngs(dropout=key))
+    return embeddings, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
+
+
+def apply_embed(graphdef: nnx.GraphDef, params: dict, state: dict, images, modality: str) -> Any:
+    """One inference forward pass of one side; see `DualEncoder.embed`."""
+    return nnx.merge(graphdef, params, state).embed(images, modality)
+
+
+def _rgb(sketch: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(sketch, (*sketch.shape[:-1], 3))

@@ -1,0 +1,154 @@
+"""ResNets in two parts, `Stem` and `Trunk`, so that two modalities can share the second only.
+
+ResNet-18/34/50 are the v1.5 layout of torchvision: the stride of a bottleneck sits in its 3 x 3
+convolution, the stem pads (3, 3) and its max-pool (1, 1) on every side where XLA's SAME would
+not, and BatchNorm has eps 1e-5, so published weights fit. `patch_resnet` is for CPUs: its stem
+cuts 4 x 4 patches, because XLA's CPU convolution gradients are slow on large maps with few
+channels.
+
+Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016; v1.5 as in
+torchvision's `resnet.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+_HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNetSpec:
+    """What tells one ResNet from another: blocks and channels of each stage, block kind, stem."""
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    bottleneck: bool = False
+    patch_stem: bool = False
+
+    @property
+    def features(self) -> int:
+        """Channels that leave the trunk."""
+        return self.widths[-1] * (4 if self.bottleneck else 1)
+
+
+def resnet_spec(name: str, width: int) -> ResNetSpec:
+    """The spec of a backbone named in the config; `width` counts for `patch_resnet` only."""
+    wide = (64, 128, 256, 512)
+    specs = {
+        "patch_resnet": ResNetSpec(
+            depths=(2, 2, 2), widths=(width, 2 * width, 4 * width), patch_stem=True
+        ),
+        "resnet18": ResNetSpec(depths=(2, 2, 2, 2), widths=wide),
+        "resnet34": ResNetSpec(depths=(3, 4, 6, 3), widths=wide),
+        "resnet50": ResNetSpec(depths=(3, 4, 6, 3), widths=wide, bottleneck=True),
+    }
+    return specs[name]
+
+
+def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype, rngs: nnx.Rngs) -> nnx.Conv:
+    pad = (size // 2, size // 2)  # torch's padding; SAME differs when the stride is 2
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (size, size),
+        strides=(stride, stride),
+        padding=(pad, pad),
+        use_bias=False,
+        kernel_init=_HE_NORMAL,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def _norm(channels: int, *, dtype, rngs: nnx.Rngs, zero: bool = False) -> nnx.BatchNorm:
+    scale = nnx.initializers.zeros if zero else nnx.initializers.ones
+    return nnx.BatchNorm(
+        channels, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale, rngs=rngs
+    )
+
+
+class Stem(nnx.Module):
+    """Image [B, H, W, C] to the first feature map, [B, H/4, W/4, widths[0]] either way."""
+
+    def __init__(self, channels: int, spec: ResNetSpec, *, dtype, rngs: nnx.Rngs):
+        self.patches = spec.patch_stem
+        width = spec.widths[0]
+        if self.patches:
+            self.conv = nnx.Conv(
+                channels,
+                width,
+                (4, 4),
+                strides=(4, 4),
+                padding="VALID",
+                use_bias=False,
+                kernel_init=_HE_NORMAL,
+                dtype=dtype,
+                rngs=rngs,
+            )
+        else:
+            self.conv = _conv(channels, width, 7, 2, dtype=dtype, rngs=rngs)
+        self.norm = _norm(width, dtype=dtype, rngs=rngs)
+
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        x = nnx.relu(self.norm(self.conv(images), use_running_average=not train))
+        if self.patches:
+            return x
+        return nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+
+class Block(nnx.Module):
+    """A residual block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 with four times the width."""
+
+    def __init__(
+        self, inputs: int, width: int, stride: int, bottleneck: bool, *, dtype, rngs: nnx.Rngs
+    ):
+        sizes = (1, 3, 1) if bottleneck else (3, 3)
+        widths = (width, width, 4 * width) if bottleneck else (width, width)
+        strides = (1, stride, 1) if bottleneck else (stride, 1)
+        last = len(sizes) - 1
+        convs, norms, channels = [], [], inputs
+        for i, (size, out, step) in enumerate(zip(sizes, widths, strides, strict=True)):
+            convs.append(_conv(channels, out, size, step, dtype=dtype, rngs=rngs))
+            # The last scale starts at zero, so each block starts as the identity (Goyal 2017).
+            norms.append(_norm(out, dtype=dtype, rngs=rngs, zero=i == last))
+            channels = out
+        self.convs, self.norms = nnx.List(convs), nnx.List(norms)
+        self.has_projection = stride > 1 or inputs != channels
+        if self.has_projection:
+            self.project = _conv(inputs, channels, 1, stride, dtype=dtype, rngs=rngs)
+            self.project_norm = _norm(channels, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        shortcut = x
+        if self.has_projection:
+            shortcut = self.project_norm(self.project(x), use_running_average=not train)
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(conv(x), use_running_average=not train)
+            if i < len(self.convs) - 1:
+                x = nnx.relu(x)
+        return nnx.relu(x + shortcut)
+
+
+class Trunk(nnx.Module):
+    """The residual stages and the global average: [B, h, w, widths[0]] to float32 [B, features]."""
+
+    def __init__(self, spec: ResNetSpec, *, dtype, rngs: nnx.Rngs):
+        blocks, channels = [], spec.widths[0]
+        for stage, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True)):
+            for i in range(depth):
+                stride = 2 if stage and not i else 1
+                blocks.append(
+                    Block(channels, width, stride, spec.bottleneck, dtype=dtype, rngs=rngs)
+                )
+                channels = width * (4 if spec.bottleneck else 1)
+        self.blocks = nnx.List(blocks)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        for block in self.blocks:
+            x = block(x, train=train)
+        return x.astype(jnp.float32).mean(axis=(1, 2))

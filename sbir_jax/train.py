@@ -1,0 +1,245 @@
+"""Training: the order of operations, and nothing else.
+
+A workdir holds all of a run: `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`,
+and what evaluation adds. Started again, a run continues from its latest checkpoint and ends with
+the same numbers as if it had never stopped, since batch and randomness depend on (seed, step).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from sbir_jax import optim, sharding
+from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve, settings
+from sbir_jax.data.pipeline import Feed, make_feed
+from sbir_jax.data.source import Dataset, open_dataset
+from sbir_jax.evaluate import Evaluator
+from sbir_jax.models import dual
+from sbir_jax.step import TrainState, make_init, make_train_step
+from sbir_jax.writer import MetricWriter
+
+_IN_FLIGHT = 2  # steps sent to the device before their loss is looked at
+# Settings that a resumed run may change: they alter no number of the training itself.
+_FREE = {
+    "data.dir", "data.feed", "data.workers", "train.log_every", "train.eval_every",
+    "eval.batch_size", "eval.block_mib",
+}  # fmt: skip
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss stopped being finite; the message names the step and what usually helps."""
+
+
+def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[str, Any]:
+    """Trains `run` in `workdir`, or continues it there; returns a summary of the run.
+
+    Raises:
+      ConfigError: settings that cannot work with this dataset, these devices or this workdir.
+      DatasetError: the dataset is missing or damaged.
+      CheckpointError: a checkpoint to start from is missing or does not fit.
+      TrainingDiverged: a loss was not finite; nothing of that step is saved.
+    """
+    mesh = mesh or sharding.make_mesh()
+    if run.data.batch_size % mesh.size:
+        raise ConfigError(
+            f"config.data.batch_size={run.data.batch_size}: must divide over {mesh.size} devices"
+        )
+    dataset = open_dataset(run.data.name, run.data.dir)
+    remember_config(run, workdir)
+    feed = make_feed(dataset, run.data, seed=run.seed, mesh=mesh)
+    sizes = {"batch_size": run.data.batch_size, "epoch_size": feed.epoch_size}
+    total = duration_steps(run.train.duration, path="train.duration", **sizes)
+    every = {
+        path: duration_steps(text, path=path, total=total, **sizes)
+        for path, text in (
+            ("train.log_every", run.train.log_every),
+            ("train.eval_every", run.train.eval_every),
+            ("optim.warmup", run.optim.warmup),
+        )
+    }
+    log_every, eval_every = (max(1, every[f"train.{name}"]) for name in ("log_every", "eval_every"))
+    schedule = optim.make_schedule(
+        run.optim, warmup_steps=min(every["optim.warmup"], total - 1), total_steps=total
+    )
+    optimizer = optim.make_optimizer(run.optim, schedule)
+    graphdef = dual.define(run.model)
+    init = make_init(run, optimizer)
+    whole = sharding.replicated(mesh)
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), jax.eval_shape(init)
+    )
+    evaluator = Evaluator(run, dataset, graphdef, mesh)
+
+    with Checkpoints(workdir, metric=run.eval.metric) as checkpoints:
+        # The resume ladder: own checkpoint, `train.init_from`, scratch.
+        if checkpoints.steps():
+            start = checkpoints.find("latest")
+            state = _restore(checkpoints, start, like)
+            origin = f"continuing from step {start} of {workdir}"
+        else:
+            start, state = 0, jax.jit(init, out_shardings=whole)()
+            origin = f"starting from scratch, seed {run.seed}"
+            if run.train.init_from:
+                state, origin = _start_from(run, state, like)
+
+        with MetricWriter(
+            workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
+        ) as writer:
+            writer.note(_describe(dataset, feed, mesh, like))
+            writer.note(origin)
+            if start == total:
+                writer.note("this run is finished; nothing to do")
+                return _summary(run, checkpoints, total, None)
+            step_fn = make_train_step(run, graphdef, optimizer, mesh)
+            batches = feed.batches(start, total)
+            batch = next(batches)
+            step_fn = _compile(step_fn, (like, feed.resident, batch), writer)
+
+            clock = writer.clock
+            clock.start()
+            running: collections.deque = collections.deque()  # (step, metrics) not looked at yet
+            for step in range(start + 1, total + 1):
+                state, metrics = step_fn(state, feed.resident, batch)
+                clock.tick()
+                running.append((step, metrics))
+                if step < total:
+                    with clock.waiting():
+                        batch = next(batches)
+                due = step % eval_every == 0 or step == total
+                # Looking at the newest step would leave the device idle until the next is sent.
+                while len(running) > (0 if due else _IN_FLIGHT):
+                    done, values = running.popleft()
+                    _check_finite(done, values["loss"], workdir)
+                    if done % log_every == 0 or done in (1, total):
+                        rate = {"optim/lr": float(schedule(done - 1))}
+                        writer.write(done, jax.device_get(values) | rate)
+                if due:
+                    with clock.paused():
+                        scores = evaluator.validate(state.params, state.model_state)
+                        writer.write(step, scores, kind="val")
+                        checkpoints.save(step, _items(state), scores)
+            checkpoints.wait()
+            return _summary(run, checkpoints, total, clock)
+
+
+def remember_config(run: RunConfig, workdir: Path) -> None:
+    """Writes `workdir/config.json`, or checks that a run already there is the same run.
+
+    Raises:
+      ConfigError: the workdir holds a run with other settings (names them), or is not a directory.
+    """
+    path = Path(workdir) / "config.json"
+    if path.exists():
+        stored, new = load_config(workdir), run
+        changed = [
+            f"config.{name}={_get(new, name)!r} (was {_get(stored, name)!r})"
+            for name, _ in settings()
+            if name not in _FREE and _get(stored, name) != _get(new, name)
+        ]
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds a run with other settings: {', '.join(changed)}; "
+                "choose another --workdir"
+            )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".json.partial")
+        scratch.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
+        scratch.replace(path)
+    except OSError as error:
+        raise ConfigError(f"--workdir={workdir}: {error.strerror}") from error
+
+
+def load_config(workdir: Path) -> RunConfig:
+    """The settings a workdir remembers.
+
+    Raises:
+      ConfigError: there are none, or they do not fit this version.
+    """
+    path = Path(workdir) / "config.json"
+    try:
+        return resolve(json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{workdir}: no config.json; not the workdir of a run") from error
+    except (json.JSONDecodeError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _get(run: RunConfig, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), run)
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    return {
+        "params": state.params,
+        "model_state": state.model_state,
+        "opt_state": state.opt_state,
+    }
+
+
+def _restore(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState:
+    items = checkpoints.restore(step, _items(like))
+    return TrainState(jax.device_put(np.int32(step), like.step.sharding), **items)
+
+
+def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[TrainState, str]:
+    source = Path(run.train.init_from)
+    metric = load_config(source).eval.metric
+    with Checkpoints(source, metric=metric, read_only=True) as checkpoints:
+        step = checkpoints.find("best")
+        items = checkpoints.restore(step, {"params": like.params, "model_state": like.model_state})
+    return dataclasses.replace(state, **items), f"starting from step {step} of {source}"
+
+
+def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter) -> Any:
+    """Compiles ahead of time, so that the log tells compiling from training."""
+    started = time.perf_counter()
+    compiled = step_fn.lower(*arguments).compile()
+    seconds = time.perf_counter() - started
+    memory = compiled.memory_analysis()
+    flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+    used = ""
+    if memory is not None:
+        peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes
+        used = f", {peak / 2**20:,.0f} MiB a device"
+    writer.note(f"compiled the step in {seconds:.1f} s: {flops / 1e9:,.1f} GFLOP a step{used}")
+    return compiled
+
+
+def _check_finite(step: int, loss: jax.Array, workdir: Path) -> None:
+    if not math.isfinite(value := float(loss)):
+        raise TrainingDiverged(
+            f"loss is {value} at step {step}; the checkpoints in {workdir} are from before it. "
+            "Lower config.optim.lr or config.optim.clip_norm, or lengthen config.optim.warmup"
+        )
+
+
+def _describe(dataset: Dataset, feed: Feed, mesh: Mesh, like: TrainState) -> str:
+    sizes = {side: len(dataset.index("train", side).label) for side in ("sketch", "photo")}
+    parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(like.params))
+    devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    return (
+        f"{dataset.name}: {sizes['sketch']:,} sketches, {sizes['photo']:,} photos, "
+        f"{len(dataset.classes)} classes; {feed.kind} feed ({feed.nbytes / 2**20:,.0f} MiB); "
+        f"{parameters / 1e6:.1f} M parameters; {devices}"
+    )
+
+
+def _summary(run: RunConfig, checkpoints: Checkpoints, total: int, clock: Any) -> dict[str, Any]:
+    best = checkpoints.find("best")
+    summary = {"step": total, "best_step": best, "validation": checkpoints.steps()[best]}
+    if clock is not None:
+        summary |= {"train_seconds": clock.seconds, "images_per_s": clock.images_per_s}
+    return summary

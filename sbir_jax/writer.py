@@ -1,0 +1,241 @@
+"""What a run says while it runs: metrics as JSON lines and TensorBoard events, a live line.
+
+`workdir/metrics.jsonl` is the record: one object a line, `{"step", "kind", name: value, ...}`.
+Everything that depends on the clock is under `time/`, all else is a function of config and data,
+so that a resumed run writes the same lines as an uninterrupted one, `time/` aside. JSON has no
+NaN: such a value is null, and `"nonfinite": {name: "nan" | "inf" | "-inf"}` keeps which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class Throughput:
+    """Splits the wall-clock of a loop into training, waiting for data, and pauses.
+
+    Nothing counts before `start()`, so compiling does not; nor does what runs under `paused()`
+    (validation, checkpoints). `tick()` counts a step.
+    """
+
+    def __init__(
+        self,
+        *,
+        images_per_step: int,
+        now: Callable[[], float] = time.perf_counter,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.steps = 0
+        self.paused_seconds = 0.0
+        self._images_per_step = images_per_step
+        self._now, self._on_tick = now, on_tick
+        self._started: float | None = None
+        self._waited = 0.0
+        self._depth, self._pause_begun = 0, 0.0
+        self._lap = (0, 0.0, 0.0)  # steps, seconds and waited seconds when the last lap ended
+
+    def start(self) -> None:
+        """Starts the clock; a second call changes nothing."""
+        if self._started is None:
+            self._started = self._now()
+
+    def tick(self) -> None:
+        """Counts one step."""
+        self.start()
+        self.steps += 1
+        self._on_tick()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts its block as waiting for data."""
+        self.start()
+        begun = self._now()
+        try:
+            yield
+        finally:
+            self._waited += self._now() - begun
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keeps its block out of the training time; may be nested."""
+        if self._depth == 0:
+            self._pause_begun = self._now()
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0 and self._started is not None:
+                self.paused_seconds += self._now() - max(self._pause_begun, self._started)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in training steps and waiting for their data."""
+        if self._started is None:
+            return 0.0
+        until = max(self._pause_begun, self._started) if self._depth else self._now()
+        return until - self._started - self.paused_seconds
+
+    @property
+    def images_per_s(self) -> float:
+        """Images a second of training, over all steps so far."""
+        return self._rate(self.steps * self._images_per_step, self.seconds)
+
+    def lap(self) -> dict[str, float]:
+        """Images a second, share of time waited for data, seconds a step, since the last lap.
+
+        Empty if no step was counted since, as in two laps in a row.
+        """
+        here = (self.steps, self.seconds, self._waited)
+        steps, seconds, waited = (new - old for new, old in zip(here, self._lap, strict=True))
+        if not steps:
+            return {}
+        self._lap = here
+        return {
+            "time/images_per_s": self._rate(steps * self._images_per_step, seconds),
+            "time/wait_share": self._rate(waited, seconds),
+            "time/s_per_step": seconds / steps,
+        }
+
+    def eta(self, steps_left: int) -> float:
+        """Seconds that `steps_left` more steps take, pauses included at their rate so far."""
+        if not self.steps:
+            return math.nan
+        return (self.seconds + self.paused_seconds) / self.steps * steps_left
+
+    @staticmethod
+    def _rate(amount: float, seconds: float) -> float:
+        return amount / seconds if seconds > 0 else 0.0
+
+
+class MetricWriter:
+    """Writes the metrics of one run to its workdir, and a line of them to the console.
+
+    Resumed at step `start`, it first drops what an earlier process wrote of later steps; at 0 a
+    new record begins. Write the metrics of a step before saving its checkpoint, or a run killed
+    in between resumes without them.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        total: int,
+        start: int = 0,
+        images_per_step: int = 0,
+        console: TextIO | None = None,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        workdir = Path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        self._start, self._total = start, total
+        self._console = sys.stderr if console is None else console
+        path = workdir / "metrics.jsonl"
+        _drop_later(path, start)
+        self._lines = path.open("a", encoding="utf-8", buffering=1)
+        # TensorBoard hides the events of an earlier process from `purge_step` on.
+        self._events = SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=start + 1 if start else None
+        )
+        self._bar = None
+        if self._console.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=start,
+                file=self._console,
+                dynamic_ncols=True,
+                bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}{desc}",
+            )
+        advance = self._bar.update if self._bar is not None else lambda: None
+        self.clock = Throughput(images_per_step=images_per_step, now=now, on_tick=advance)
+
+    def __enter__(self) -> MetricWriter:
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self.close()
+
+    def write(self, step: int, values: Mapping[str, Any], kind: str = "train") -> None:
+        """Records scalars of a step; `kind` "train" adds the clock's lap under `time/`."""
+        numbers = {name: float(value) for name, value in values.items()}
+        if kind == "train":
+            numbers |= self.clock.lap()
+        odd = {name: str(value) for name, value in numbers.items() if not math.isfinite(value)}
+        record = {"step": int(step), "kind": kind, **numbers, **dict.fromkeys(odd)}
+        if odd:
+            record["nonfinite"] = odd
+        self._lines.write(json.dumps(record, allow_nan=False) + "\n")
+        for name, value in numbers.items():
+            if name not in odd:
+                self._events.add_scalar(f"{kind}/{name.replace('@', '_at_')}", value, step)
+        self._say(step, numbers, kind)
+
+    def image(self, step: int, name: str, array: np.ndarray) -> None:
+        """Adds a picture, uint8 [H, W] or [H, W, 3], to TensorBoard."""
+        layout = "HW" if array.ndim == 2 else "HWC"
+        self._events.add_image(name, array, step, dataformats=layout)
+
+    def note(self, message: str) -> None:
+        """Prints a line, above the progress bar if there is one."""
+        if self._bar is not None:
+            self._bar.write(message, file=self._console)
+        else:
+            print(message, file=self._console, flush=True)
+
+    def close(self) -> None:
+        """Flushes and closes everything; the writer is of no use after."""
+        if self._bar is not None:
+            self._bar.close()
+        self._lines.close()
+        self._events.close()
+
+    def _say(self, step: int, numbers: dict[str, float], kind: str) -> None:
+        shown = [f"{name} {value:.4g}" for name, value in numbers.items() if name == "loss"]
+        if kind != "train":
+            shown = [f"{name} {value:.4f}" for name, value in numbers.items()]
+        if "time/images_per_s" in numbers:
+            left = self.clock.eta(self._total - self._start - self.clock.steps)
+            shown += [
+                f"{numbers['time/images_per_s']:,.0f} images/s",
+                f"data wait {numbers['time/wait_share']:.0%}",
+                f"ETA {tqdm.format_interval(left)}",
+            ]
+        if self._bar is not None and kind == "train":
+            self._bar.set_description_str("  " + "  ".join(shown), refresh=False)
+        else:
+            label = "" if kind == "train" else f"{kind}: "
+            width = len(str(self._total))
+            self.note(f"step {step:>{width}}/{self._total}  {label}{'  '.join(shown)}")
+
+
+def _drop_later(path: Path, start: int) -> None:
+    """Keeps the whole lines of steps up to `start`; a killed process may leave half a line."""
+    if not path.exists():
+        return
+    stored = path.read_bytes()
+    kept = b"".join(line for line in stored.splitlines(keepends=True) if _is_kept(line, start))
+    if kept != stored:
+        partial = path.with_suffix(".jsonl.partial")
+        partial.write_bytes(kept)
+        os.replace(partial, path)
+
+
+def _is_kept(line: bytes, start: int) -> bool:
+    if start == 0 or not line.endswith(b"\n"):
+        return False
+    try:
+        return json.loads(line)["step"] <= start
+    except (ValueError, KeyError, TypeError):
+        return False
