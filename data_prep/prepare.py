@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_prep.builder import PairedImages, with_splits
@@ -72,23 +72,27 @@ def prepare(
     say = (lambda text: None) if quiet else print
     builder = _builder(dataset)
     name = dataset if name is None else name
-    options = _checked_arguments(builder, name, on_error, val, test, seed, max_side, options)
-    data_dir = Path(data_dir)
-    final = data_dir / name
+    own = _checked_arguments(builder, name, on_error, val, test, seed, max_side, options)
+    options = own | {"val": val, "test": test, "seed": seed, "max_side": max_side}
+    final = Path(data_dir) / name
+    replace = overwrite or dry_run or not final.exists()
+    generator = builder.generator()
     with contextlib.ExitStack() as stack:
-        scan = builder.scan(_raw_dir(builder, raw, stack), **options)
-        options |= {"val": val, "test": test, "seed": seed, "max_side": max_side}
+        raw_dir = _raw_dir(builder, raw, stack)
+        if not dry_run:
+            _make_data_dir(final.parent)
+        if generator:
+            identity = fingerprint(dataset, {**options, "generator": generator}, ())
+            if not replace:
+                return _unchanged(final, identity, say)
+        scan = builder.scan(raw_dir, **own)
         for modality in MODALITIES:
             if not any(item.modality == modality for item in scan.items):
                 raise PrepareError(f"--raw={raw}: no {modality} found in it")
         _require_common_class(scan.items)
-        if not dry_run:
-            _make_data_dir(data_dir)
-            if final.exists() and not overwrite:
-                hashed = check_images(scan.items, decode=False, quiet=quiet)
-                _require_unchanged(final, fingerprint(dataset, options, hashed))
-                say(f"{final} is up to date: the raw files and options are unchanged")
-                return final
+        if not replace:
+            hashed = check_images(scan.items, decode=False, quiet=quiet)
+            return _unchanged(final, fingerprint(dataset, options, hashed), say)
 
         checked = check_images(scan.items, quiet=quiet)
         bad = [c for c in checked if c.problem]
@@ -105,7 +109,7 @@ def prepare(
             dataset=dataset,
             name=name,
             options=options,
-            fingerprint=fingerprint(dataset, options, checked),
+            fingerprint=identity if generator else fingerprint(dataset, options, checked),
             good=good,
             bad=bad,
             notes=(*scan.notes, *empty),
@@ -202,7 +206,8 @@ def _make_data_dir(data_dir: Path) -> None:
         ) from error
 
 
-def _require_unchanged(final: Path, expected: str) -> None:
+def _unchanged(final: Path, expected: str, say: Callable[[str], None]) -> Path:
+    """The dataset that is there already, if it was prepared from the same input."""
     try:
         found = json.loads((final / "prepare_report.json").read_text())["fingerprint"]
     except (OSError, ValueError, KeyError):
@@ -210,6 +215,8 @@ def _require_unchanged(final: Path, expected: str) -> None:
     if found != expected:
         what = "is not a prepared dataset" if found is None else "holds other files or options"
         raise PrepareError(f"{final} exists and {what}: use --overwrite, or another --name")
+    say(f"{final} is up to date: its input and options are unchanged")
+    return final
 
 
 def _listing(bad: Sequence[Checked]) -> str:

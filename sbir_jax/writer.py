@@ -150,7 +150,7 @@ class MetricWriter:
             str(workdir / "tensorboard"), purge_step=start + 1 if start else None
         )
         self._bar = None
-        if self._console.isatty():
+        if _has_room(self._console):
             self._bar = tqdm(
                 total=total,
                 initial=start,
@@ -218,6 +218,14 @@ class MetricWriter:
             label = "" if kind == "train" else f"{kind}: "
             width = len(str(self._total))
             self.note(f"step {step:>{width}}/{self._total}  {label}{'  '.join(shown)}")
+
+
+def _has_room(stream: TextIO) -> bool:
+    """Whether a bar can be drawn: some terminals, as of CI machines, say they are 0 x 0."""
+    try:
+        return min(os.get_terminal_size(stream.fileno())) > 0
+    except (OSError, ValueError):  # not a terminal, or not even a file
+        return False
 
 
 def _drop_later(path: Path, start: int) -> None:

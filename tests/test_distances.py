@@ -104,6 +104,25 @@ def test_matrix_form_is_never_negative(name):
     assert np.diag(matrix).max() < 2e-3  # the noise that the module's docstring speaks of
 
 
+@pytest.mark.parametrize("name", ["l2", "sq_l2", "cosine"])
+def test_products_ask_for_highest_precision(name):
+    """The only matrix product is asked for in full float32: accelerators round it otherwise."""
+    lowered = jax.jit(distances.pairwise, static_argnums=2).lower(
+        jnp.ones((4, 8)), jnp.ones((5, 8)), name
+    )
+    products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
+    assert len(products) == 1 and "precision = [HIGHEST, HIGHEST]" in products[0]
+
+
+@pytest.mark.parametrize("name", ["l1", "linf", "l3"])
+def test_no_cube_is_kept(name):
+    """The gradient of a 64 x 512 matrix of 256 dimensions needs far less than the 32 MiB of one
+    [n, m, D] array."""
+    slopes = jax.grad(lambda x, y: jnp.sum(distances.pairwise(x, y, name)), (0, 1))
+    compiled = jax.jit(slopes).lower(jnp.ones((64, 256)), jnp.ones((512, 256))).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 8 * 2**20
+
+
 def test_l2_is_root_of_two_minus_two_cosine():
     """For unit vectors L2 = sqrt(2 - 2 cos): the lecture's relation."""
     x, y = distances.unit(normal(8, 9, 20)), distances.unit(normal(9, 11, 20))

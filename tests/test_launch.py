@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import types
@@ -106,6 +107,14 @@ def test_verb_help_names_flags_overrides_and_an_example(argv, capsys):
     for part in ("--config ", "--workdir ", "--config.data.batch_size=128", "launch.py show"):
         assert part in text
     assert "python launch.py train --config=" in text
+
+
+def test_config_files_that_help_names_exist(capsys):
+    """Each example of the help can be typed as it stands."""
+    assert launch.main(["help"]) == 0
+    named = set(re.findall(r"configs/\w+\.py", capsys.readouterr().out))
+    assert named
+    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
 
 
 def test_verb_help_wins_over_other_flags(capsys):
@@ -364,9 +373,10 @@ def test_evaluate_passes_checkpoint_split_and_allowed_overrides(here, calls):
 def test_evaluate_refuses_to_change_what_was_trained(here, calls, capsys):
     """Settings that shaped the parameters cannot be overridden, nor the config replaced."""
     stored_run(here)
-    line = error_line(capsys, "evaluate", "--workdir=runs/a", "--config.model.width=32")
-    assert "--config.model.width=32" in line
-    assert "config.eval.*" in line
+    for token in ("--config.model.width=32", "--config.data.name=demo", "--config.seed=1"):
+        line = error_line(capsys, "evaluate", "--workdir=runs/a", token)
+        assert token in line
+        assert "config.eval.*" in line
     line = error_line(capsys, "evaluate", "--workdir=runs/a", "--config=configs/trial.py")
     assert "holds its own config" in line
     assert calls == []

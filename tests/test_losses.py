@@ -277,7 +277,7 @@ def test_config_selects_the_loss(name):
 def test_no_cube_is_built():
     """At B = 512 the compiled step needs a few B x B arrays, far below one B x B x B (512 MiB)."""
     data = batch(0, pairs=512)
-    for name in ("infonce", *mining.MINERS):
+    for name in ("infonce", "semi_hard"):
         memory = compiled(name).lower(*data).compile().memory_analysis()
         assert memory.temp_size_in_bytes < 24 * 2**20, name
 

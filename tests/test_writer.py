@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import math
+import os
 import struct
+import termios
 
 import numpy as np
 import pytest
@@ -24,9 +27,17 @@ class Clock:
         return self.time
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+def on_terminal(lines: int, columns: int, talk) -> str:
+    """What `talk(console)` shows on a real pseudo-terminal of that size."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    try:
+        with os.fdopen(slave, "w", encoding="utf-8") as console:
+            talk(console)
+            console.flush()
+            return os.read(master, 1 << 16).decode().replace("\r\n", "\n")
+    finally:
+        os.close(master)
 
 
 def records(workdir) -> list[dict]:
@@ -270,18 +281,23 @@ def test_eta_of_a_resumed_run_is_of_the_steps_left(tmp_path):
     assert console.getvalue().strip().endswith("ETA 00:20")
 
 
+def talk_of_a_run(workdir):
+    def talk(console):
+        with MetricWriter(
+            workdir, total=4, start=1, images_per_step=2, console=console, now=Clock()
+        ) as writer:
+            for step in range(2, 5):
+                writer.clock.tick()
+                writer.write(step, {"loss": 0.25})
+            writer.note("saved the best checkpoint")
+            writer.write(4, {"category/P@1": 1.0}, kind="val")
+
+    return talk
+
+
 def test_a_terminal_gets_a_bar_and_whole_notes(tmp_path):
     """On a terminal the bar shows progress and rates, and a note is a line of its own."""
-    console = Terminal()
-    with MetricWriter(
-        tmp_path, total=4, start=1, images_per_step=2, console=console, now=Clock()
-    ) as writer:
-        for step in range(2, 5):
-            writer.clock.tick()
-            writer.write(step, {"loss": 0.25})
-        writer.note("saved the best checkpoint")
-        writer.write(4, {"category/P@1": 1.0}, kind="val")
-    text = console.getvalue()
+    text = on_terminal(24, 100, talk_of_a_run(tmp_path))
     lines = [line.split("\r")[-1].strip() for line in text.split("\n")]
     assert "saved the best checkpoint" in lines
     assert "step 4/4  val: category/P@1 1.0000" in lines
@@ -289,6 +305,19 @@ def test_a_terminal_gets_a_bar_and_whole_notes(tmp_path):
     assert last.startswith("100%")
     for part in ("4/4", "loss 0.25", "images/s", "data wait", "ETA"):
         assert part in last
+
+
+@pytest.mark.parametrize("size", [(0, 0), (24, 0), (0, 100)])
+def test_a_terminal_without_size_gets_plain_lines(tmp_path, size):
+    """Where a bar would have no room, as on some CI machines, the lines of a log file appear."""
+    text = on_terminal(*size, talk_of_a_run(tmp_path))
+    assert [line.split("  ")[0] for line in text.splitlines()] == [
+        "step 2/4",
+        "step 3/4",
+        "step 4/4",
+        "saved the best checkpoint",
+        "step 4/4",
+    ]
 
 
 def test_closes_when_the_run_fails(tmp_path):

@@ -77,7 +77,7 @@ class Canvas:
     ) -> tuple[tuple[slice, slice], Field] | None:
         """Paints one part; returns where and how much it covers, or None when out of sight.
 
-        `over` [SIZE, SIZE] is what lies close below and catches the part's shadow.
+        `over` [SIZE, SIZE] is what lies close below and catches the shadow of a rounded part.
         """
         margin = 0.5 * part.width if not part.closed else 0.0
         low = np.floor(part.outline.min(axis=0) - margin - 3).astype(int).clip(0, SIZE)
@@ -89,7 +89,7 @@ class Canvas:
         mask = _mask(part, low, (int(wide), int(tall)), subpixels)
         cover = np.asarray(mask, np.float32) / 255
         below = self.rgb[where]
-        if over is not None:
+        if over is not None and part.relief:
             shadow = mask.filter(ImageFilter.GaussianBlur(1.6))
             shadow = shadow.transform(
                 mask.size,
@@ -155,11 +155,11 @@ def _mask(part: Part, origin: np.ndarray, size: tuple[int, int], subpixels: int)
 
 def placed(part: Part, view: np.ndarray) -> Part:
     """The part seen through the affine `view` (float64 [2, 3]), widths scaled alike."""
-    scale = np.sqrt(abs(np.linalg.det(view[:, :2])))
+    (a, b, _), (c, d, _) = view.tolist()
     return dataclasses.replace(
         part,
         outline=look(part.outline, view),
-        width=part.width * scale,
+        width=part.width * abs(a * d - b * c) ** 0.5,
         holes=tuple(look(hole, view) for hole in part.holes),
         spine=None if part.spine is None else look(part.spine, view),
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.demo import household, kitchen, nature, travel
+from data_prep.demo import animals, household, kitchen, outdoors, vehicles
 from data_prep.demo.parts import Drawing
 
 
@@ -25,24 +25,24 @@ class Category(NamedTuple):
 
 
 CATEGORIES: tuple[Category, ...] = (
-    Category("airplane", travel.airplane, 22, ("sky", "sky", "field", "sea", "studio")),
-    Category("bicycle", travel.bicycle, 6, ("street", "field", "room", "studio")),
-    Category("bottle", kitchen.bottle, 12, ("room", "room", "studio", "leaves")),
-    Category("butterfly", nature.butterfly, 50, ("leaves", "leaves", "desk", "sky", "studio")),
-    Category("car", travel.car, 5, ("street", "street", "field", "studio")),
-    Category("cat", nature.cat, 14, ("room", "leaves", "field", "desk", "studio")),
-    Category("chair", household.chair, 6, ("room", "room", "field", "studio")),
-    Category("cup", kitchen.cup, 8, ("room", "room", "desk", "field", "studio")),
-    Category("fish", nature.fish, 25, ("deep", "deep", "desk", "studio")),
-    Category("flower", nature.flower, 14, ("leaves", "field", "room", "studio")),
-    Category("guitar", household.guitar, 45, ("room", "desk", "studio", "leaves")),
-    Category("house", travel.house, 3, ("field", "field", "street")),
-    Category("key", household.key, 80, ("desk", "desk", "leaves", "studio")),
+    Category("airplane", vehicles.airplane, 22, ("sky", "sky", "sky", "studio")),
+    Category("bicycle", vehicles.bicycle, 4, ("street", "field", "room", "studio")),
+    Category("bottle", kitchen.bottle, 5, ("room", "room", "field", "studio")),
+    Category("butterfly", animals.butterfly, 50, ("leaves", "leaves", "desk", "sky", "studio")),
+    Category("car", vehicles.car, 3, ("street", "street", "field", "studio")),
+    Category("cat", animals.cat, 14, ("room", "garden", "desk", "leaves", "studio")),
+    Category("chair", household.chair, 3, ("room", "room", "field", "studio")),
+    Category("cup", kitchen.cup, 5, ("room", "room", "field", "studio")),
+    Category("fish", animals.fish, 25, ("deep", "deep", "desk", "studio")),
+    Category("flower", outdoors.flower, 14, ("garden", "garden", "field", "room")),
+    Category("guitar", household.guitar, 45, ("room", "desk", "desk", "studio")),
+    Category("house", outdoors.house, 3, ("field", "field", "street")),
+    Category("key", household.key, 80, ("desk", "desk", "desk", "studio")),
     Category("lamp", household.lamp, 4, ("room", "room", "studio")),
-    Category("mushroom", nature.mushroom, 12, ("field", "leaves", "desk", "studio")),
-    Category("sailboat", travel.sailboat, 8, ("sea", "sea", "sea", "studio")),
-    Category("snail", nature.snail, 12, ("field", "leaves", "desk", "studio")),
-    Category("teapot", kitchen.teapot, 8, ("room", "room", "desk", "studio")),
-    Category("tree", nature.tree, 4, ("field", "field", "street", "sky")),
+    Category("mushroom", outdoors.mushroom, 10, ("garden", "garden", "field", "desk")),
+    Category("sailboat", vehicles.sailboat, 8, ("sea", "sea", "sea", "studio")),
+    Category("snail", animals.snail, 12, ("field", "desk", "desk", "studio")),
+    Category("teapot", kitchen.teapot, 5, ("room", "room", "field", "studio")),
+    Category("tree", outdoors.tree, 3, ("field", "field", "street")),
     Category("umbrella", household.umbrella, 28, ("street", "field", "sky", "room", "studio")),
 )

@@ -35,8 +35,8 @@ class Part:
     """One piece of an object: a filled outline, or an open line `width` wide.
 
     `detail` says how readily a sketcher leaves it out: 0 never, 1 seldom, 2 often. `relief` is how
-    rounded it looks in the photo (0: printed on). `solid` parts are inked over (a pupil). Parts with
-    a `spine` are bands around it, `width` wide, which a sketcher may draw as one line.
+    rounded it looks in the photo (0: printed on). `solid` parts are inked over (a pupil). Parts
+    with a `spine` are bands around it, `width` wide, which a sketcher may draw as one line.
     """
 
     outline: np.ndarray  # float64 [n, 2]

@@ -11,8 +11,8 @@ from data_prep.demo import scene
 from data_prep.demo.canvas import SIZE, Canvas, fitted, inverse, placed, silhouette
 from data_prep.demo.parts import Part, curve, paint, ribbon
 
-# Where things stand on the ground and throw a long shadow, lie flat and throw a short one, or hang
-# free and throw none.
+# The place, and how things are there: they stand or float on the ground, lie flat, grow from below
+# the picture, or hang free. This decides where they are put and which shadow they throw.
 SCENES = {
     "room": (scene.room, "stand"),
     "street": (scene.street, "stand"),
@@ -20,6 +20,7 @@ SCENES = {
     "studio": (scene.studio, "stand"),
     "sea": (scene.sea, "float"),
     "desk": (scene.desk, "lie"),
+    "garden": (scene.leaves, "grow"),
     "leaves": (scene.leaves, "free"),
     "deep": (scene.deep, "free"),
     "sky": (scene.sky, "free"),
@@ -41,6 +42,8 @@ def render(
     shift = u(-1, 1, 2) * room
     if stance in ("stand", "float"):
         shift[1] = abs(shift[1])
+    elif stance == "grow":
+        shift[1] = SIZE + 2 - high[1]
     view[:, 2] += shift
     seen = [placed(part, view) for part in parts]
     base = high[1] + shift[1]
@@ -62,7 +65,7 @@ def render(
 
 
 def _throw_shadow(canvas: Canvas, seen: Sequence[Part], stance: str, base: float) -> None:
-    if stance == "free":
+    if stance in ("free", "grow"):
         return
     shape = silhouette(seen)
     lean, squash = float(canvas.light[0]), 0.28

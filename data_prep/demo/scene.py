@@ -154,12 +154,8 @@ def sea(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     _sky(canvas, rng, edge)
     for _ in range(rng.integers(0, 3)):
         x, w = u(0, SIZE), u(12, 40)
-        hill = curve(
-            (x - w, edge),
-            (x - w * 0.3, edge - u(5, 16)),
-            (x + w * 0.4, edge - u(4, 12)),
-            (x + w, edge),
-        )
+        peaks = ((x - w * 0.3, edge - u(5, 16)), (x + w * 0.4, edge - u(4, 12)))
+        hill = curve((x - w, edge), *peaks, (x + w, edge))
         _put(canvas, hill, paint(rng, "leaf", (0.25, 0.6), (0.15, 0.4), (0.4, 0.65)))
     water = paint(rng, "sheen", (0.46, 0.62), (0.4, 0.8), (0.4, 0.8))
     _put(canvas, box(0, edge, SIZE, SIZE), water)
@@ -176,11 +172,8 @@ def sea(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
 def deep(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     """Under water: rays of light, weeds, bubbles, stones on the sand."""
     u = rng.uniform
-    _fade(
-        canvas,
-        color(rng, (0.47, 0.56), (0.3, 0.6), (0.7, 0.95)),
-        color(rng, (0.5, 0.65), (0.5, 0.9), (0.2, 0.55)),
-    )
+    above = color(rng, (0.47, 0.56), (0.3, 0.6), (0.7, 0.95))
+    _fade(canvas, above, color(rng, (0.5, 0.65), (0.5, 0.9), (0.2, 0.55)))
     for _ in range(rng.integers(1, 5)):
         x, w, lean = u(0, SIZE), u(4, 14), u(-40, 40)
         ray = points((x, 0), (x + w, 0), (x + lean + 2 * w, SIZE), (x + lean, SIZE))
@@ -188,39 +181,24 @@ def deep(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     if chance(rng, 0.6):
         y = u(100, 116)
         sand = paint(rng, "speckle", (0.08, 0.14), (0.2, 0.5), (0.5, 0.8))
-        _put(
-            canvas,
-            path(
-                curve((-5, y), (40, y - 5), (90, y + 4), (135, y - 3)),
-                points((135, 140), (-5, 140)),
-            ),
-            sand,
-        )
+        floor = curve((-5, y), (40, y - 5), (90, y + 4), (135, y - 3))
+        _put(canvas, path(floor, points((135, 140), (-5, 140))), sand)
     for _ in range(rng.integers(1, 7)):
         x, tall, sway = u(0, SIZE), u(25, 80), u(-12, 12)
-        weed = curve(
-            (x, SIZE),
-            (x + sway, SIZE - tall * 0.4),
-            (x - sway, SIZE - tall * 0.7),
-            (x + sway, SIZE - tall),
-        )
-        _put(
-            canvas,
-            ribbon(weed, u(5, 10), 1.0),
-            paint(rng, "leaf", (0.2, 0.95), value=(0.25, 0.65)),
-            0.6,
-        )
+        bends = ((x + sway, SIZE - tall * 0.4), (x - sway, SIZE - tall * 0.7))
+        weed = curve((x, SIZE), *bends, (x + sway, SIZE - tall))
+        look = paint(rng, "leaf", (0.2, 0.95), value=(0.25, 0.65))
+        _put(canvas, ribbon(weed, u(5, 10), 1.0), look, 0.6)
+    bubble = plain(0.8, 0.92, 1.0, opacity=0.45)
     for _ in range(rng.integers(0, 10)):
-        _put(
-            canvas, oval(u(0, SIZE), u(0, SIZE), u(1.5, 4)), plain(0.8, 0.92, 1.0, opacity=0.45), 1
-        )
+        _put(canvas, oval(u(0, SIZE), u(0, SIZE), u(1.5, 4)), bubble, 1)
 
 
 def sky(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     """Clouds, perhaps roofs or hills along the lower edge."""
     _sky(canvas, rng, SIZE)
-    _sky_line = SIZE - rng.uniform(0, 24)
-    crest = [(x, _sky_line + rng.uniform(-8, 8)) for x in np.linspace(-10, SIZE + 10, 6)]
+    line = SIZE - rng.uniform(0, 24)
+    crest = [(x, line + rng.uniform(-8, 8)) for x in np.linspace(-10, SIZE + 10, 6)]
     far = paint(rng, "leaf", (0.2, 0.6), (0.1, 0.5), (0.35, 0.7))
     _put(canvas, path(curve(*crest), points((SIZE + 10, SIZE + 9), (-10, SIZE + 9))), far)
 
@@ -228,18 +206,12 @@ def sky(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
 def leaves(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     """A garden far out of focus: discs of green, light and blossom."""
     u = rng.uniform
-    _fade(
-        canvas,
-        color(rng, (0.18, 0.4), (0.2, 0.6), (0.4, 0.8)),
-        color(rng, (0.2, 0.4), (0.3, 0.7), (0.2, 0.5)),
-    )
+    above = color(rng, (0.18, 0.4), (0.2, 0.6), (0.4, 0.8))
+    _fade(canvas, above, color(rng, (0.2, 0.4), (0.3, 0.7), (0.2, 0.5)))
     for _ in range(rng.integers(14, 26)):
         hues = (0.15, 0.42) if chance(rng, 0.75) else (0, 1)
-        _put(
-            canvas,
-            oval(u(0, SIZE), u(0, SIZE), u(4, 20)),
-            paint(rng, "plain", hues, opacity=u(0.25, 0.7)),
-        )
+        look = paint(rng, "plain", hues, opacity=u(0.25, 0.7))
+        _put(canvas, oval(u(0, SIZE), u(0, SIZE), u(4, 20)), look)
     canvas.blur(u(1.0, 3.0))
 
 
@@ -257,15 +229,12 @@ def desk(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
         elif kind == 1:
             shape, look = box(-u(25, 45), -2.5, u(10, 30), 2.5), paint(rng, gloss=0.6)
         elif kind == 2:
-            shape, look = (
-                oval(0, 0, u(5, 9)),
-                STEEL if chance(rng, 0.5) else paint(rng, hues=(0.05, 0.14)),
-            )
+            shape, copper = oval(0, 0, u(5, 9)), paint(rng, hues=(0.05, 0.14), gloss=0.6)
+            look = STEEL if chance(rng, 0.5) else copper
         else:
             long, wide = u(10, 22), u(4, 8)
-            shape = path(
-                curve((-long, 0), (0, -wide), (long, 0)), curve((long, 0), (0, wide), (-long, 0))
-            )
+            side = curve((-long, 0), (0, -wide), (long, 0))
+            shape = path(side, (side * (1, -1))[::-1])
             look = paint(rng, "leaf", (0.05, 0.38))
         _put(canvas, turned(shape, turn) + (x, y), look, 0.7)
 

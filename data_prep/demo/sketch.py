@@ -1,7 +1,7 @@
 """The demo's sketches: an object traced from memory by a wobbling, imperfect hand.
 
-No two strokes are alike: the hand bends straight lines, misses or passes the end of a stroke, leaves
-small parts out, gets proportions a little wrong and turns the object a few degrees.
+No two strokes are alike: the hand bends straight lines, misses or passes the end of a stroke,
+leaves small parts out, gets proportions a little wrong and turns the object a few degrees.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def render(parts: Sequence[Part], pose: np.ndarray, rng: np.random.Generator) ->
     squeeze = np.exp(rng.normal(0, 0.05))
     lean = np.array(((np.cos(turn), -np.sin(turn)), (np.sin(turn), np.cos(turn))))
     slip = lean @ np.array(((squeeze, shear), (0.0, 1.0 / squeeze)))
-    long_side = rng.uniform(0.7, 0.92) * SIZE
+    long_side = rng.uniform(0.68, 0.88) * SIZE
     view = fitted(parts, slip @ pose, long_side)
-    view[:, 2] += rng.uniform(-0.5, 0.5, 2) * (SIZE - long_side - 6)
+    view[:, 2] += rng.uniform(-0.4, 0.4, 2) * (SIZE - long_side - 8)
 
     page = Image.new("L", (SIZE * SUBPIXELS, SIZE * SUBPIXELS), 255)
     draw = ImageDraw.Draw(page)
@@ -73,7 +73,7 @@ def render(parts: Sequence[Part], pose: np.ndarray, rng: np.random.Generator) ->
         if rng.random() < hand.neglect[part.detail]:
             continue
         _trace(draw, placed(part, view), hand, bend, rng)
-    return page.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return page.reduce(SUBPIXELS)
 
 
 class _Warp:
@@ -117,9 +117,11 @@ def _trace(
 
 def _pieces(ring: np.ndarray, hand: Hand, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """A closed outline as the strokes it is drawn in: from corner to corner, or all round."""
-    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
-    length = np.hypot(*before.T) * np.hypot(*after.T)
-    corners = np.flatnonzero((before * after).sum(axis=1) < CORNER * length)
+    way = np.diff(ring, axis=0, append=ring[:1])  # from each point to the next
+    length = np.hypot(way[:, 0], way[:, 1])
+    last = np.arange(-1, len(ring) - 1)
+    cosine = (way * way[last]).sum(axis=1)
+    corners = np.flatnonzero(cosine < CORNER * length * length[last])
     lifted = corners[rng.random(len(corners)) < hand.lift]
     if not len(lifted):
         lifted = corners[:1] if len(corners) else rng.integers(0, len(ring), 1)
@@ -132,14 +134,17 @@ def _stroke(
 ) -> None:
     """Draws one stroke, sometimes twice."""
     steps = np.diff(dots, axis=0)
-    arc = np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
-    length = arc[-1]
-    if length < 0.5:
+    far = np.hypot(steps[:, 0], steps[:, 1])
+    if far.sum() < 0.5:
         return
+    dots = dots[np.concatenate([[True], far > 1e-6])]  # repeated points have no direction
+    arc = np.concatenate([[0.0], np.cumsum(far[far > 1e-6])])
+    length = arc[-1]
     calm = min(1.0, length / 45)  # short strokes stray less
     for _ in range(2 if rng.random() < hand.retrace else 1):
         early, late = rng.normal(0, hand.loose * calm, 2).clip(-0.2 * length, 0.2 * length)
-        at = np.linspace(-early, length + late, max(int(length / STEP), 3) + 1)
+        count = max(int(length / STEP), 3) + 1
+        at = np.arange(count) * ((length + early + late) / (count - 1)) - early
         line = _along(dots, arc, at)
         wave = 2 * np.pi / rng.uniform(22, 90, (3, 1, 2))
         stray = np.sin(at[None, :, None] * wave + rng.uniform(0, 2 * np.pi, (3, 1, 2))).sum(axis=0)
@@ -152,25 +157,27 @@ def _stroke(
 
 def _along(dots: np.ndarray, arc: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Points of a polyline at given arc lengths, running straight on past both ends."""
-    line = np.stack([np.interp(at, arc, dots[:, 0]), np.interp(at, arc, dots[:, 1])], axis=1)
-    for beyond, tip, inner in ((-at, 0, 1), (at - arc[-1], -1, -2)):
-        way = dots[tip] - dots[inner]
-        way = way / max(np.hypot(*way), 1e-6)
-        line += np.maximum(beyond, 0)[:, None] * way
+    line = np.empty((len(at), 2))
+    line[:, 0], line[:, 1] = np.interp(at, arc, dots[:, 0]), np.interp(at, arc, dots[:, 1])
+    if at[0] < 0:
+        line += (np.maximum(-at, 0) / arc[1])[:, None] * (dots[0] - dots[1])
+    if at[-1] > arc[-1]:
+        line += (np.maximum(at - arc[-1], 0) / (arc[-1] - arc[-2]))[:, None] * (dots[-1] - dots[-2])
     return line
 
 
 def _ink(draw: ImageDraw.ImageDraw, line: np.ndarray, hand: Hand, rng: np.random.Generator) -> None:
     """Lays the ink of one stroke in runs of changing pressure, thinner at both ends."""
-    run = 5
+    run = 6
     cuts = range(0, len(line) - 1, run)
     press = 1 + 0.22 * np.sin(rng.uniform(0, 6) + 0.9 * np.arange(len(cuts)))
     press[0] *= 0.85
     press[-1] *= 0.75
-    for cut, force in zip(cuts, press, strict=True):
-        width = max(hand.width * force * SUBPIXELS, 2.0)
-        dots = line[cut : cut + run + 1]
-        draw.line(dots.ravel().tolist(), fill=hand.ink, width=round(width))
-        for x, y in (dots[0], dots[-1]):
-            r = (round(width) - 1) / 2
-            draw.ellipse((x - r, y - r, x + r, y + r), fill=hand.ink)
+    widths = np.maximum(hand.width * SUBPIXELS * press, 2.0).round().astype(int).tolist()
+    dots = line.tolist()
+    for cut, width in zip(cuts, widths, strict=True):
+        draw.line([x for dot in dots[cut : cut + run + 1] for x in dot], hand.ink, width)
+    # PIL's lines end square: a disc rounds every end and joint.
+    for at, width in zip([*cuts, -1], [*widths, widths[-1]], strict=True):
+        (x, y), r = dots[at], (width - 1) / 2
+        draw.ellipse((x - r, y - r, x + r, y + r), hand.ink)

@@ -60,7 +60,7 @@ class PairSampler:
 
     @functools.cached_property
     def _tables(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        classes = 1 + max(self.sketch.label.max(), self.photo.label.max())
+        classes = 1 + max(side.label.max(initial=-1) for side in (self.sketch, self.photo))
         own, photos = own_photo(self.sketch, self.photo), rows_by_class(self.photo.label, classes)
         has_photo = np.array([len(rows) > 0 for rows in photos])
         # A sketch whose class has no photo cannot be a positive pair; it is never drawn.
@@ -129,7 +129,7 @@ class ClassSampler:
 
     @functools.cached_property
     def _tables(self) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-        classes = 1 + max(self.sketch.label.max(), self.photo.label.max())
+        classes = 1 + max(side.label.max(initial=-1) for side in (self.sketch, self.photo))
         sketches = rows_by_class(self.sketch.label, classes)
         photos = rows_by_class(self.photo.label, classes)
         both = [c for c in range(classes) if len(sketches[c]) and len(photos[c])]

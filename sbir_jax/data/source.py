@@ -182,7 +182,8 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
         raise DatasetError(_absent(name, data_dir))
     try:
         report = json.loads((path / "prepare_report.json").read_text())
-        with np.load(path / "index.npz", allow_pickle=False) as arrays:
+        # Opened here: np.load leaves the file open when it is damaged.
+        with (path / "index.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             indices = {
                 _key(split, modality): SplitIndex(
                     arrays[f"{_key(split, modality)}/label"],
