@@ -184,7 +184,10 @@ class EvalConfig:
         "cosine", "distance that ranks the gallery", choices=("cosine", "l2", "l1")
     )
     block_mib: int = setting(
-        256, "largest block of the distance matrix, in MiB", low=1, high=1 << 20
+        64,
+        "largest block of the distance matrix, in MiB; ranking takes about five times it",
+        low=1,
+        high=1 << 20,
     )
 
 

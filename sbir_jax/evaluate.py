@@ -200,7 +200,7 @@ def _parameters(run: RunConfig, workdir: Path, checkpoint: str, mesh: Mesh) -> t
         return dual.build(run.model, dual.init_key(run.seed))[1:]
 
     if checkpoint == "none":
-        return 0, *jax.jit(draw, out_shardings=whole)()
+        return 0, *sharding.put_copy(mesh, draw())
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), jax.eval_shape(draw)
     )

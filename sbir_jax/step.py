@@ -35,7 +35,7 @@ class TrainState:
 
 
 def make_init(run: RunConfig, optimizer: optax.GradientTransformation) -> Callable[[], TrainState]:
-    """A function that draws the first state from `run.seed`; jit it with the shardings wanted."""
+    """A function that draws the first state from `run.seed`; not to be jitted (`models.initial`)."""
 
     def init() -> TrainState:
         _, params, model_state = dual.build(run.model, dual.init_key(run.seed))

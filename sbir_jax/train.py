@@ -89,7 +89,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             state = _restore(checkpoints, start, like)
             origin = f"continuing from step {start} of {workdir}"
         else:
-            start, state = 0, jax.jit(init, out_shardings=whole)()
+            start, state = 0, sharding.put_copy(mesh, init())
             origin = f"starting from scratch, seed {run.seed}"
             if run.train.init_from:
                 state, origin = _start_from(run, state, like)

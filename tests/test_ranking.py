@@ -84,6 +84,8 @@ def test_every_metric_is_its_definition(distance):
         "category": (rng.integers(4, size=23), rng.integers(4, size=57)),
         "instance": (rng.integers(-1, 8, size=23), rng.integers(-1, 50, size=57)),
     }
+    for side in relevance["instance"]:
+        side[:3] = -1  # no link: never relevant, not even to each other
     result = ranking.rank(
         queries, gallery, relevance, distance=distance, ks=(1, 3, 80), top=7, block_mib=0.001
     )

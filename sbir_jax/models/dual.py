@@ -14,6 +14,7 @@ from flax import nnx
 
 from sbir_jax.config import ModelConfig
 from sbir_jax.distances import sr_norm, unit
+from sbir_jax.models.initial import lecun_normal
 from sbir_jax.models.resnet import Stem, Trunk, resnet_spec
 
 MODALITIES = ("sketch", "photo")
@@ -27,10 +28,12 @@ class Head(nnx.Module):
         self.dropout = nnx.Dropout(config.dropout)
         self.is_mlp = config.head == "mlp"
         if self.is_mlp:  # dense-norm-relu-dense, as in the lecture's code
-            self.hidden = nnx.Linear(features, config.embed_dim, rngs=rngs)
+            self.hidden = nnx.Linear(
+                features, config.embed_dim, kernel_init=lecun_normal, rngs=rngs
+            )
             self.norm = nnx.BatchNorm(config.embed_dim, momentum=0.9, epsilon=1e-5, rngs=rngs)
             features = config.embed_dim
-        self.out = nnx.Linear(features, config.embed_dim, rngs=rngs)
+        self.out = nnx.Linear(features, config.embed_dim, kernel_init=lecun_normal, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
         x = self.dropout(x, deterministic=not train, rngs=rngs)

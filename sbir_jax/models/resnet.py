@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-_HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+from sbir_jax.models.initial import he_normal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype, rngs: nnx
         strides=(stride, stride),
         padding=(pad, pad),
         use_bias=False,
-        kernel_init=_HE_NORMAL,
+        kernel_init=he_normal,
         dtype=dtype,
         rngs=rngs,
     )
@@ -86,7 +86,7 @@ class Stem(nnx.Module):
                 strides=(4, 4),
                 padding="VALID",
                 use_bias=False,
-                kernel_init=_HE_NORMAL,
+                kernel_init=he_normal,
                 dtype=dtype,
                 rngs=rngs,
             )
