@@ -40,7 +40,7 @@ RUN_ERRORS = {
     "sbir_jax.data.source": "DatasetError",
     "sbir_jax.checkpoint": "CheckpointError",
     "sbir_jax.train": "TrainingDiverged",
-    "data_prep": "PrepareError",
+    "data_prep.items": "PrepareError",
 }
 
 
@@ -183,6 +183,8 @@ def main(argv: list[str]) -> int:
             VERBS[argv[0]].run(given, overrides)
     except (UsageError, ConfigError, flags.Error) as error:
         return _fail(error, code=2)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return _fail("stopped; the same command continues the run", code=130)
     except Exception as error:
@@ -277,9 +279,9 @@ def _draw_demo_once(run: RunConfig) -> None:
     demo = Path(run.data.dir) / "demo"
     if run.data.name == "demo" and not demo.exists():
         print(f"drawing the demo dataset into {demo} first", flush=True)
-        import data_prep
+        from data_prep.prepare import prepare
 
-        data_prep.prepare("demo", data_dir=run.data.dir)
+        prepare("demo", data_dir=run.data.dir)
 
 
 # Text

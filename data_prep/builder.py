@@ -51,6 +51,7 @@ class PairedImages(tfds.core.ShardBasedBuilder):
     # For the command line's help: what --raw is, and the arguments of an example.
     RAW: ClassVar[str]
     EXAMPLE: ClassVar[str]
+    TRAIN_CONFIG: ClassVar[str]  # the config file to start from
     NEEDS_RAW: ClassVar[bool] = True
 
     def __init__(

@@ -34,6 +34,7 @@ class Folders(PairedImages):
 
     RAW = "directory with photos/ and sketches/, or a CSV manifest"
     EXAMPLE = "--raw=my_images --data_dir=data --name=mine"
+    TRAIN_CONFIG = "configs/folders.py"
     OPTIONS: ClassVar = (
         Option(
             "link",

@@ -16,6 +16,7 @@ class Demo(PairedImages):
 
     RAW = "new directory to keep the drawn files in (default: none are kept)"
     EXAMPLE = "--data_dir=data"
+    TRAIN_CONFIG = "configs/quickstart.py"
     NEEDS_RAW = False
     OPTIONS: ClassVar = (
         Option("draw_seed", 0, "seed of the drawings"),

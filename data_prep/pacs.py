@@ -21,6 +21,7 @@ class Pacs(PairedImages):
 
     RAW = "directory with photo/ and sketch/"
     EXAMPLE = "--raw=PACS/kfold --data_dir=data"
+    TRAIN_CONFIG = "configs/pacs_cpu.py"
 
     @classmethod
     def scan(cls, raw: Path) -> Scan:

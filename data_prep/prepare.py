@@ -126,7 +126,7 @@ def prepare(
     say(
         f"{final} is ready, after {time.monotonic() - started:.0f} s\n{summary(report)}\n"
         f"  look at {final / 'contact_sheet.png'}; details in {final / 'prepare_report.json'}\n"
-        "  train on it: python launch.py train --config=configs/pacs_cpu.py "
+        f"  train on it: python launch.py train --config={builder.TRAIN_CONFIG} "
         f"--config.data.name={name} --config.data.dir={data_dir} --workdir=runs/{name}"
     )
     return final

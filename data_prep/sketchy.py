@@ -35,6 +35,7 @@ class Sketchy(PairedImages):
 
     RAW = "directory with rendered_256x256/, and info-06-04/ if you have it"
     EXAMPLE = "--raw=Sketchy --data_dir=data"
+    TRAIN_CONFIG = "configs/sketchy.py"
     OPTIONS: ClassVar = (
         Option("photo_render", "tx_000000000000", "rendering of the photos"),
         Option("sketch_render", "tx_000000000000", "rendering of the sketches"),

@@ -26,7 +26,7 @@ from sbir_jax.models import dual
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that training changes: step int32 [], float32 parameters, BatchNorm statistics, optimiser."""
+    """All that training changes; `step` is int32 [], `model_state` BatchNorm's statistics."""
 
     step: jax.Array
     params: Any
@@ -35,7 +35,7 @@ class TrainState:
 
 
 def make_init(run: RunConfig, optimizer: optax.GradientTransformation) -> Callable[[], TrainState]:
-    """A function that draws the first state from `run.seed`; not to be jitted (`models.initial`)."""
+    """A function that draws the first state; call it, do not jit it (see `models.initial`)."""
 
     def init() -> TrainState:
         _, params, model_state = dual.build(run.model, dual.init_key(run.seed))
@@ -86,9 +86,9 @@ def make_train_step(
 def make_embed_step(
     graphdef: nnx.GraphDef, *, image_size: int, mesh: Mesh
 ) -> Callable[..., jax.Array]:
-    """`embed(params, model_state, images, modality) -> float32 [B, D]`, jitted, on every device whole.
+    """`embed(params, model_state, images, modality) -> float32 [B, D]`, jitted.
 
-    `images` is uint8 [B, S, S, C], split over the mesh.
+    `images` is uint8 [B, S, S, C], split over the mesh; every device gets all embeddings.
     """
 
     def embed(params: Any, model_state: Any, images: jax.Array, modality: str) -> jax.Array:

@@ -30,6 +30,8 @@ from sbir_jax.models import dual
 from sbir_jax.step import TrainState, make_init, make_train_step
 from sbir_jax.writer import MetricWriter
 
+# Validation metrics on the console; all of them are in the files.
+_HEADLINE = ("category/mAP@all", "category/P@1", "instance/recall@10")
 _IN_FLIGHT = 2  # steps sent to the device before their loss is looked at
 # Settings that a resumed run may change: they alter no number of the training itself.
 _FREE = {
@@ -128,7 +130,8 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                 if due:
                     with clock.paused():
                         scores = evaluator.validate(state.params, state.model_state)
-                        writer.write(step, scores, kind="val")
+                        headline = dict.fromkeys((run.eval.metric, *_HEADLINE))
+                        writer.write(step, scores, kind="val", shown=headline)
                         checkpoints.save(step, _items(state), scores)
             checkpoints.wait()
             return _summary(run, checkpoints, total, clock)

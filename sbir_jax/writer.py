@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -167,8 +167,18 @@ class MetricWriter:
     def __exit__(self, *_exc) -> None:
         self.close()
 
-    def write(self, step: int, values: Mapping[str, Any], kind: str = "train") -> None:
-        """Records scalars of a step; `kind` "train" adds the clock's lap under `time/`."""
+    def write(
+        self,
+        step: int,
+        values: Mapping[str, Any],
+        kind: str = "train",
+        *,
+        shown: Collection[str] = ("loss",),
+    ) -> None:
+        """Records scalars of a step; `kind` "train" adds the clock's lap under `time/`.
+
+        The console shows those named in `shown`.
+        """
         numbers = {name: float(value) for name, value in values.items()}
         if kind == "train":
             numbers |= self.clock.lap()
@@ -180,7 +190,7 @@ class MetricWriter:
         for name, value in numbers.items():
             if name not in odd:
                 self._events.add_scalar(f"{kind}/{name.replace('@', '_at_')}", value, step)
-        self._say(step, numbers, kind)
+        self._say(step, numbers, kind, shown)
 
     def image(self, step: int, name: str, array: np.ndarray) -> None:
         """Adds a picture, uint8 [H, W] or [H, W, 3], to TensorBoard."""
@@ -201,10 +211,8 @@ class MetricWriter:
         self._lines.close()
         self._events.close()
 
-    def _say(self, step: int, numbers: dict[str, float], kind: str) -> None:
-        shown = [f"{name} {value:.4g}" for name, value in numbers.items() if name == "loss"]
-        if kind != "train":
-            shown = [f"{name} {value:.4f}" for name, value in numbers.items()]
+    def _say(self, step: int, numbers: dict[str, float], kind: str, names: Collection[str]) -> None:
+        shown = [f"{name} {numbers[name]:.4f}" for name in names if name in numbers]
         if "time/images_per_s" in numbers:
             left = self.clock.eta(self._total - self._start - self.clock.steps)
             shown += [

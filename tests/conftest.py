@@ -1,7 +1,58 @@
 """Eight simulated devices for every test, so that sharding is real wherever the suite runs."""
 
+import os
+
 import jax
+import pytest
 from absl import flags
+from tiny import TINY, small_backbone, tiny_run, tiny_tree
 
 jax.config.update("jax_num_cpu_devices", 8)
 flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl flags
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_cache(tmp_path_factory):
+    """What one test has compiled, the others and their subprocesses load: half the suite's time."""
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+            patch.setitem(os.environ, name.upper(), str(value))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """Directory with the prepared dataset `tiny`: 5 classes, 40 sketches of 20 photos to train."""
+    from data_prep.prepare import prepare  # here: most test files do without
+
+    raw, folder = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("data")
+    prepare(
+        "folders", raw=tiny_tree(raw), data_dir=folder, name=TINY, val=0.25, test=0.25, quiet=True
+    )
+    return folder
+
+
+@pytest.fixture
+def small_model():
+    """Makes the backbone of every run a small one, for compile time."""
+    with small_backbone():
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_data, tmp_path_factory):
+    """(run, workdir) of an uninterrupted run on one device with the small backbone; only read it."""
+    from sbir_jax import sharding
+    from sbir_jax.train import train
+
+    run, workdir = tiny_run(tiny_data), tmp_path_factory.mktemp("finished")
+    with small_backbone():
+        train(run, workdir, mesh=sharding.make_mesh(jax.devices()[:1]))
+    return run, workdir

@@ -68,7 +68,7 @@ def calls(monkeypatch):
     for name, members in {
         "sbir_jax.train": {"train": record, "TrainingDiverged": TrainingDiverged},
         "sbir_jax.evaluate": {"evaluate_workdir": record},
-        "data_prep": {"prepare": record},
+        "data_prep.prepare": {"prepare": record},
     }.items():
         monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**members))
     return made
@@ -397,7 +397,7 @@ def test_evaluate_untrained_needs_no_run(here, calls):
         ("sbir_jax.data.source", "DatasetError", 1),
         ("sbir_jax.checkpoint", "CheckpointError", 1),
         ("sbir_jax.train", "TrainingDiverged", 1),
-        ("data_prep", "PrepareError", 1),
+        ("data_prep.items", "PrepareError", 1),
         ("sbir_jax.config", "ConfigError", 2),
     ],
 )

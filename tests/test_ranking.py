@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from sklearn.metrics import average_precision_score
 
 from sbir_jax import ranking
+from sbir_jax.chance import by_chance
 
 
 def rank_line(relevant: list[int], **options) -> dict[str, float]:
@@ -225,7 +226,7 @@ def test_chance_is_the_mean_over_all_orders(size):
             reference(np.arange(size), np.isin(np.arange(size), chosen), ks)
             for chosen in itertools.combinations(range(size), relevant)
         ]
-        got = ranking.chance(np.array([relevant, relevant]), size, placements[0])
+        got = by_chance(np.array([relevant, relevant]), size, placements[0])
         for name, values in got.items():
             wanted = np.mean([metrics[name] for metrics in placements])
             np.testing.assert_allclose(values, [wanted] * 2, rtol=1e-12, err_msg=name)

@@ -14,7 +14,7 @@ CLASSES, PHOTOS, SKETCHES = 6, 5, 3  # photos a class, sketches a photo
 
 
 def split(*, unlinked: int = 0) -> tuple[SplitIndex, SplitIndex]:
-    """Photos 0..29 of six classes, three sketches each; the last `unlinked` sketches have no link."""
+    """30 photos of six classes, three sketches each; the last `unlinked` ones have no link."""
     instance = np.arange(CLASSES * PHOTOS, dtype=np.int32)
     photo = SplitIndex((instance // PHOTOS).astype(np.int32), instance)
     drawn = np.repeat(instance, SKETCHES)

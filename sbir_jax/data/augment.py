@@ -32,7 +32,7 @@ def resize(images: jax.Array, size: int) -> jax.Array:
 def augment_pair(
     key: jax.Array, sketch: jax.Array, photo: jax.Array, *, size: int, config: AugmentConfig
 ) -> tuple[jax.Array, jax.Array]:
-    """Random views of uint8 sketches [B, S, S, 1] and photos [B, S, S, 3], float32 [B, size, size, C].
+    """Random views, float32 [B, size, size, C], of uint8 sketches and photos [B, S, S, 1 or 3].
 
     Row i of both is one pair: `flip="paired"` mirrors it on both sides or on neither.
     """

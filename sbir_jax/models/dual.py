@@ -43,7 +43,7 @@ class Head(nnx.Module):
 
 
 class DualEncoder(nnx.Module):
-    """Embeds sketches [B, H, W, 1] and photos [B, H, W, 3], float32, as `images_to_float` gives them."""
+    """Embeds float32 sketches [B, H, W, 1] and photos [B, H, W, 3], in -1..1."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         spec = resnet_spec(config.backbone, config.width)
@@ -102,7 +102,7 @@ def init_key(seed: int) -> jax.Array:
 
 
 def build(config: ModelConfig, key: jax.Array) -> tuple[nnx.GraphDef, dict, dict]:
-    """Draws a model's parameters: (graph definition, parameters, other state), the last two pure dicts."""
+    """Draws a model: (graph definition, parameters, other state), the last two pure dicts."""
     graphdef, params, state = nnx.split(DualEncoder(config, rngs=nnx.Rngs(key)), nnx.Param, ...)
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(state)
 

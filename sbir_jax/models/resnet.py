@@ -102,7 +102,7 @@ class Stem(nnx.Module):
 
 
 class Block(nnx.Module):
-    """A residual block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 with four times the width."""
+    """A residual block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 (four times as wide)."""
 
     def __init__(
         self, inputs: int, width: int, stride: int, bottleneck: bool, *, dtype, rngs: nnx.Rngs
