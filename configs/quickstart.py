@@ -9,10 +9,17 @@ from sbir_jax.config import default_config
 
 def get_config():
     config = default_config()
-    config.data.image_size = 48
-    config.data.load_size = 56
-    config.data.batch_size = 64
+    config.data.image_size = 32
+    config.data.load_size = 36
+    config.data.sampler = "classes"
+    config.data.per_class = 8
+    config.augment.min_scale = 0.8
+    config.augment.rotate = 10.0
+    config.model.towers = "stems"
     config.model.width = 32
-    config.optim.lr = 2e-3
-    config.train.duration = "300 steps"
+    config.loss.pairs = "joint"
+    config.loss.temperature = 0.05
+    config.optim.lr = 4e-3
+    config.train.duration = "900 steps"
+    config.train.log_every = "50 steps"
     return config

@@ -125,6 +125,11 @@ class LossConfig:
         "same-class others are negatives)",
         choices=("class", "instance"),
     )
+    pairs: str = setting(
+        "cross",
+        "cross: sketches with photos; joint: every two images of the batch, of one side or two",
+        choices=("cross", "joint"),
+    )
     temperature: float = setting(0.1, "softmax temperature of infonce", low=1e-4, high=100.0)
     margin: float = setting(0.2, "triplet margin, in units of `distance`", low=0.0, high=100.0)
     distance: str = setting("l2", "triplet distance", choices=("l2", "sq_l2", "cosine"))

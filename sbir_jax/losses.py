@@ -1,12 +1,13 @@
 """Cross-modal losses over the global batch, in both directions, each with its health figures.
 
 Every loss takes sketch float32 [B, D] and photo float32 [C, D] with the identities of both sides
-and returns `(loss, diagnostics)`, all float32 scalars. Sketches are anchors against photos, then
-photos against sketches; the mean is over the valid anchors (or triplets) of both directions. A
+and returns `(loss, diagnostics)`, all float32 scalars. With pairs="cross", sketches are anchors
+against photos, then photos against sketches; with pairs="joint", every image is an anchor against
+all others of both sides. The mean is over the valid anchors (or triplets) of all directions. A
 batch without any has loss 0 and gradient 0. A NaN or infinite embedding anywhere makes the loss
 NaN, so that a run stops instead of training on.
 
-Diagnostics, over both directions:
+Diagnostics, over all directions:
   valid_anchors: share of anchors with at least one positive and one negative.
   d_positive: mean distance of all positive pairs (0 if none).
   d_hardest_negative: mean over valid anchors of the distance of their nearest negative.
@@ -50,6 +51,7 @@ def cross_modal(
             photo_ids,
             temperature=config.temperature,
             match=config.match,
+            pairs=config.pairs,
         )
     if config.name == "triplet":
         return triplet(
@@ -61,6 +63,7 @@ def cross_modal(
             distance=config.distance,
             miner=config.miner,
             match=config.match,
+            pairs=config.pairs,
             key=key,
         )
     raise ValueError(f"loss name={config.name!r}: valid: infonce, triplet")
@@ -76,6 +79,7 @@ def triplet(
     distance: str,
     miner: str,
     match: str,
+    pairs: str = "cross",
     key: jax.Array,
 ) -> tuple[jax.Array, Diagnostics]:
     """Triplet loss: the mean of max(d(a, +) - d(a, -) + margin, 0) over the mined triplets.
@@ -92,6 +96,7 @@ def triplet(
       distance: a name of `distances`.
       miner: one of `mining.MINERS`.
       match: one of `mining.MATCHES`.
+      pairs: "cross" or "joint", as above.
       key: PRNG key of the miner's draws.
 
     Returns:
@@ -101,10 +106,13 @@ def triplet(
       ValueError: shapes that do not agree, or an unknown name.
     """
     _check_shapes(sketch, photo, sketch_ids, photo_ids)
-    matrix = jax.lax.stop_gradient(distances.pairwise(sketch, photo, distance))  # [B, C]
-    directions = _both_ways(sketch, photo, sketch_ids, photo_ids, matrix, match)
+
+    def compare(x: jax.Array, y: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(distances.pairwise(x, y, distance))
+
+    directions = _ways(sketch, photo, sketch_ids, photo_ids, compare, match, pairs)
     hinges, counted = [], []
-    for way, way_key in zip(directions, jax.random.split(key), strict=True):
+    for way, way_key in zip(directions, jax.random.split(key, len(directions)), strict=True):
         picks = mining.mine(miner, way.matrix, way.positive, way.negative, key=way_key)
         anchor = way.anchors[:, None]
         near = distances.rowwise(anchor, way.candidates[picks.positive], distance)  # [A, S]
@@ -112,7 +120,7 @@ def triplet(
         hinges.append(jnp.maximum(near - far + margin, 0.0).ravel())
         counted.append(picks.valid.ravel())
     hinge, valid = jnp.concatenate(hinges), jnp.concatenate(counted)
-    diagnostics = _diagnostics(directions)
+    diagnostics = _diagnostics(directions, sketch, photo)
     diagnostics["active_triplets"] = _mean(hinge > 0, valid)
     return _checked(_mean(hinge, valid), sketch, photo), diagnostics
 
@@ -125,6 +133,7 @@ def infonce(
     *,
     temperature: float,
     match: str,
+    pairs: str = "cross",
 ) -> tuple[jax.Array, Diagnostics]:
     """Supervised contrastive loss: minus the mean log-probability of an anchor's positives.
 
@@ -139,6 +148,7 @@ def infonce(
       photo_ids: identities of the C photos.
       temperature: of the softmax, above 0.
       match: one of `mining.MATCHES`.
+      pairs: "cross" or "joint", as above.
 
     Returns:
       (loss, diagnostics).
@@ -147,11 +157,13 @@ def infonce(
       ValueError: shapes that do not agree, or unknown `match`.
     """
     _check_shapes(sketch, photo, sketch_ids, photo_ids)
-    cosine = distances.cosine_similarity(sketch, photo)  # [B, C]
-    directions = _both_ways(sketch, photo, sketch_ids, photo_ids, cosine, match)
+    directions = _ways(
+        sketch, photo, sketch_ids, photo_ids, distances.cosine_similarity, match, pairs
+    )
     terms, counted = [], []
     for way in directions:
-        log_share = jax.nn.log_softmax(way.matrix / temperature, axis=1)
+        logits = jnp.where(way.positive | way.negative, way.matrix / temperature, -1e9)
+        log_share = jax.nn.log_softmax(logits, axis=1)
         total = jnp.sum(jnp.where(way.positive, log_share, 0.0), axis=1)
         terms.append(-total / jnp.maximum(way.positive.sum(axis=1), 1))
         counted.append(way.valid)
@@ -160,7 +172,7 @@ def infonce(
         way._replace(matrix=jnp.maximum(1.0 - jax.lax.stop_gradient(way.matrix), 0.0))
         for way in directions
     ]
-    return _checked(loss, sketch, photo), _diagnostics(as_distance)
+    return _checked(loss, sketch, photo), _diagnostics(as_distance, sketch, photo)
 
 
 class _Way(NamedTuple):
@@ -177,7 +189,14 @@ class _Way(NamedTuple):
         return self.positive.any(axis=1) & self.negative.any(axis=1)
 
 
-def _both_ways(sketch, photo, sketch_ids, photo_ids, matrix, match) -> tuple[_Way, _Way]:
+def _ways(sketch, photo, sketch_ids, photo_ids, compare, match, pairs) -> tuple[_Way, ...]:
+    if pairs == "joint":
+        z = jnp.concatenate([sketch, photo])
+        ids = Ids(*(jnp.concatenate(side) for side in zip(sketch_ids, photo_ids, strict=True)))
+        positive, negative = mining.masks(ids, ids, match)
+        other = ~jnp.eye(len(z), dtype=bool)
+        return (_Way(z, z, compare(z, z), positive & other, negative & other),)
+    matrix = compare(sketch, photo)  # [B, C]
     return (
         _Way(sketch, photo, matrix, *mining.masks(sketch_ids, photo_ids, match)),
         _Way(photo, sketch, matrix.T, *mining.masks(photo_ids, sketch_ids, match)),
@@ -212,12 +231,12 @@ def _nearest(matrix: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(mask, matrix, jnp.inf).min(axis=1)
 
 
-def _diagnostics(directions: Sequence[_Way]) -> Diagnostics:
+def _diagnostics(directions: Sequence[_Way], sketch: jax.Array, photo: jax.Array) -> Diagnostics:
     valid = jnp.concatenate([way.valid for way in directions])
     positive = jnp.concatenate([_nearest(way.matrix, way.positive) for way in directions])
     negative = jnp.concatenate([_nearest(way.matrix, way.negative) for way in directions])
     forth = directions[0]  # positive pairs are the same both ways
-    sides = jax.lax.stop_gradient((forth.anchors, forth.candidates))
+    sides = jax.lax.stop_gradient((sketch, photo))
     return {
         "valid_anchors": _mean(valid, jnp.ones_like(valid)),
         "d_positive": _mean(forth.matrix, forth.positive),

@@ -84,6 +84,44 @@ def reference_distance(x, y, name):
     return {"l2": np.sqrt(square), "sq_l2": square, "cosine": square / 2}[name]  # unit vectors
 
 
+def every_image(sketch, photo, sketch_ids, photo_ids):
+    """Yields (anchor, its cosines to all others of both sides, which are of its class)."""
+    z = np.concatenate([sketch, photo]).astype(np.float64)
+    label = np.concatenate([sketch_ids.label, photo_ids.label])
+    for a in range(len(z)):
+        others = np.arange(len(z)) != a
+        yield z[a], z[others], label[others] == label[a]
+
+
+def test_joint_infonce_is_supervised_contrastive_over_all_images():
+    """With pairs="joint" every image meets every other one, itself excluded (Khosla, eq. 2)."""
+    data = batch(3)
+    terms = []
+    for anchor, others, same in every_image(*data):
+        logits = others @ anchor / 0.1
+        log_share = logits - np.log(np.exp(logits).sum())
+        if same.any() and not same.all():
+            terms.append(-log_share[same].mean())
+    loss = functools.partial(INFONCE, pairs="joint")
+    value, diagnostics, gradients = value_and_gradients(loss, *data)
+    assert value == pytest.approx(np.mean(terms), abs=1e-5)
+    assert diagnostics["valid_anchors"] == pytest.approx(len(terms) / 24)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_joint_triplet_mines_within_a_side_too():
+    """With pairs="joint" the hardest positive and negative may be of the anchor's own side."""
+    data = batch(4)
+    hinges = []
+    for anchor, others, same in every_image(*data):
+        d = np.linalg.norm(others - anchor, axis=1)
+        if same.any() and not same.all():
+            hinges.append(max(d[same].max() - d[~same].min() + 0.2, 0))
+    value, _, gradients = value_and_gradients(functools.partial(TRIPLET, pairs="joint"), *data)
+    assert value == pytest.approx(np.mean(hinges), abs=2e-6)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
 @pytest.mark.parametrize("match", mining.MATCHES)
 @pytest.mark.parametrize("distance", ["l2", "sq_l2", "cosine"])
 def test_batch_hard_triplet_is_the_definition(distance, match):
