@@ -35,11 +35,16 @@ class Checkpoints:
         if read_only and not self.directory.is_dir():
             raise CheckpointError(f"{workdir}: holds no checkpoints; `launch.py train` makes them")
         best = _policies.BestN(get_metric_fn=lambda metrics: metrics[metric], n=1)
-        self._orbax = ocp.training.Checkpointer(
-            self.directory,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(1), best]),
-        )
+        try:
+            self._orbax = ocp.training.Checkpointer(
+                self.directory,
+                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+                preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(1), best]),
+                # What a killed run left half-written. A reader lets it be: a run may be writing it.
+                cleanup_tmp_directories=not read_only,
+            )
+        except Exception as error:  # it reads the metrics of every checkpoint
+            raise _unreadable(self.directory, error) from error
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -91,22 +96,23 @@ class Checkpoints:
           CheckpointError: the arrays of an item are not those of `like`, or cannot be read.
         """
         wanted = {name: _flatten(tree) for name, tree in like.items()}
+        where = self.directory / str(step)
         try:
             stored = self._orbax.checkpointables_metadata(step).metadata or {}
-            problems = _differences(wanted, stored)
-            if problems:
-                more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-                raise CheckpointError(
-                    f"{self.directory / str(step)} does not fit this model: "
-                    + "; ".join(problems[:_SHOWN])
-                    + more
-                )
-            loaded = self._orbax.load_checkpointables(step, {n: t for n, t in wanted.items() if t})
-        except (ValueError, OSError, KeyError, ocp.errors.OrbaxError) as error:
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        except Exception as error:  # ValueError, OSError, json, tensorstore, Orbax's own, ...
+            raise _unreadable(where, error) from error
+        for name, arrays in wanted.items():
+            if arrays and stored.get(name) is None:
+                raise _unreadable(where, f"item {name!r} is missing or damaged")
+        if problems := _differences(wanted, stored):
+            more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
             raise CheckpointError(
-                f"{self.directory / str(step)} cannot be read: {reason}"
-            ) from error
+                f"{where} does not fit this model: {'; '.join(problems[:_SHOWN])}{more}"
+            )
+        try:
+            loaded = self._orbax.load_checkpointables(step, {n: t for n, t in wanted.items() if t})
+        except Exception as error:
+            raise _unreadable(where, error) from error
         return {
             name: jax.tree.unflatten(
                 jax.tree.structure(tree), [loaded[name][p] for p in wanted[name]]
@@ -115,6 +121,12 @@ class Checkpoints:
             else tree
             for name, tree in like.items()
         }
+
+
+def _unreadable(where: Path, reason: object) -> CheckpointError:
+    """One line of a reason that may have many."""
+    first = (str(reason).splitlines() or [type(reason).__name__])[0][:200]
+    return CheckpointError(f"{where} cannot be read: {first}")
 
 
 def _flatten(tree: Any) -> dict[str, Any]:

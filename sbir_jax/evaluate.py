@@ -37,23 +37,27 @@ _PICTURE_QUERIES, _PICTURE_TOP, _PICTURE_SIZE = 8, 10, 128
 
 
 class Evaluator:
-    """Embeds and ranks the splits of one dataset with one model, on one mesh.
-
-    Raises:
-      ConfigError: `config.eval.metric` cannot be measured on the validation split.
-    """
+    """Embeds and ranks the splits of one dataset with one model, on one mesh."""
 
     def __init__(self, run: RunConfig, dataset: Dataset, graphdef: nnx.GraphDef, mesh: Mesh):
         self.run, self.dataset, self.mesh = run, dataset, mesh
         self._embed = make_embed_step(graphdef, image_size=run.data.image_size, mesh=mesh)
         # Whole multiples of the devices; the last batch is padded, never dropped.
         self._rows = -(-run.eval.batch_size // mesh.size) * mesh.size
-        level = run.eval.metric.split("/")[0]
+
+    def check_metric(self) -> None:
+        """Checks, before training, that the validation split can choose a best checkpoint.
+
+        Raises:
+          ConfigError: `config.eval.metric` cannot be measured on it.
+        """
+        metric = self.run.eval.metric
+        level = metric.split("/")[0]
         queries, gallery = self.relevance("val")[level]
         if not np.isin(queries[queries >= 0], gallery).any():
             raise ConfigError(
-                f"config.eval.metric={run.eval.metric!r}: no sketch of the val split of "
-                f"{dataset.name!r} has a relevant photo by {level}"
+                f"config.eval.metric={metric!r}: no sketch of the val split of "
+                f"{self.dataset.name!r} has a relevant photo by {level}"
             )
 
     def relevance(self, split: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -128,10 +132,14 @@ def evaluate_workdir(
 
     Raises:
       CheckpointError: there is no such checkpoint, or it is not of this model.
+      ConfigError: the split has no sketches or no photos.
       DatasetError: the dataset is missing or damaged.
     """
     workdir, mesh = Path(workdir), mesh or sharding.make_mesh()
     dataset = open_dataset(run.data.name, run.data.dir)
+    for side in dual.MODALITIES:
+        if not len(dataset.index(split, side)):
+            raise ConfigError(f"--split={split}: no {side} in this split of {dataset.name!r}")
     step, params, model_state = _parameters(run, workdir, checkpoint, mesh)
     evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
     with _stopwatch() as embedding:

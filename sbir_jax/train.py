@@ -1,16 +1,15 @@
 """Training: the order of operations, and nothing else.
 
-A workdir holds all of a run: `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`,
-and what evaluation adds. Started again, a run continues from its latest checkpoint and ends with
-the same numbers as if it had never stopped, since batch and randomness depend on (seed, step).
+A workdir holds all of a run: `config.json`, `dataset.json`, `metrics.jsonl`, `tensorboard/`,
+`checkpoints/`, and what evaluation adds. Started again, a run continues from its latest checkpoint
+and ends with the same numbers as if it had never stopped, since batch and randomness depend on
+(seed, step).
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
-import json
 import math
 import time
 from pathlib import Path
@@ -22,22 +21,19 @@ from jax.sharding import Mesh
 
 from sbir_jax import optim, sharding
 from sbir_jax.checkpoint import Checkpoints
-from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve, settings
+from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
 from sbir_jax.evaluate import Evaluator
 from sbir_jax.models import dual
+from sbir_jax.overrides import stored_config
 from sbir_jax.step import TrainState, make_init, make_train_step
+from sbir_jax.workdir import check_same_run, remember_run
 from sbir_jax.writer import MetricWriter
 
 # Validation metrics on the console; all of them are in the files.
 _HEADLINE = ("category/mAP@all", "category/P@1", "instance/recall@10")
 _IN_FLIGHT = 2  # steps sent to the device before their loss is looked at
-# Settings that a resumed run may change: they alter no number of the training itself.
-_FREE = {
-    "data.dir", "data.feed", "data.workers", "train.log_every", "train.eval_every",
-    "eval.batch_size", "eval.block_mib",
-}  # fmt: skip
 
 
 class TrainingDiverged(RuntimeError):
@@ -59,7 +55,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             f"config.data.batch_size={run.data.batch_size}: must divide over {mesh.size} devices"
         )
     dataset = open_dataset(run.data.name, run.data.dir)
-    remember_config(run, workdir)
+    check_same_run(run, dataset, workdir)
     feed = make_feed(dataset, run.data, seed=run.seed, mesh=mesh)
     sizes = {"batch_size": run.data.batch_size, "epoch_size": feed.epoch_size}
     total = duration_steps(run.train.duration, path="train.duration", **sizes)
@@ -83,6 +79,8 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), jax.eval_shape(init)
     )
     evaluator = Evaluator(run, dataset, graphdef, mesh)
+    evaluator.check_metric()
+    remember_run(run, dataset, workdir)
 
     with Checkpoints(workdir, metric=run.eval.metric) as checkpoints:
         # The resume ladder: own checkpoint, `train.init_from`, scratch.
@@ -123,7 +121,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                 # Looking at the newest step would leave the device idle until the next is sent.
                 while len(running) > (0 if due else _IN_FLIGHT):
                     done, values = running.popleft()
-                    _check_finite(done, values["loss"], workdir)
+                    _check_finite(done, values, workdir)
                     if done % log_every == 0 or done in (1, total):
                         rate = {"optim/lr": float(schedule(done - 1))}
                         writer.write(done, jax.device_get(values) | rate)
@@ -135,53 +133,6 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                         checkpoints.save(step, _items(state), scores)
             checkpoints.wait()
             return _summary(run, checkpoints, total, clock)
-
-
-def remember_config(run: RunConfig, workdir: Path) -> None:
-    """Writes `workdir/config.json`, or checks that a run already there is the same run.
-
-    Raises:
-      ConfigError: the workdir holds a run with other settings (names them), or is not a directory.
-    """
-    path = Path(workdir) / "config.json"
-    if path.exists():
-        stored, new = load_config(workdir), run
-        changed = [
-            f"config.{name}={_get(new, name)!r} (was {_get(stored, name)!r})"
-            for name, _ in settings()
-            if name not in _FREE and _get(stored, name) != _get(new, name)
-        ]
-        if changed:
-            raise ConfigError(
-                f"{workdir} holds a run with other settings: {', '.join(changed)}; "
-                "choose another --workdir"
-            )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".json.partial")
-        scratch.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
-        scratch.replace(path)
-    except OSError as error:
-        raise ConfigError(f"--workdir={workdir}: {error.strerror}") from error
-
-
-def load_config(workdir: Path) -> RunConfig:
-    """The settings a workdir remembers.
-
-    Raises:
-      ConfigError: there are none, or they do not fit this version.
-    """
-    path = Path(workdir) / "config.json"
-    try:
-        return resolve(json.loads(path.read_text()))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{workdir}: no config.json; not the workdir of a run") from error
-    except (json.JSONDecodeError, ConfigError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def _get(run: RunConfig, path: str) -> Any:
-    return functools.reduce(getattr, path.split("."), run)
 
 
 def _items(state: TrainState) -> dict[str, Any]:
@@ -199,7 +150,9 @@ def _restore(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainStat
 
 def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[TrainState, str]:
     source = Path(run.train.init_from)
-    metric = load_config(source).eval.metric
+    if not (source / "config.json").exists():
+        raise ConfigError(f"config.train.init_from={str(source)!r}: no run there (no config.json)")
+    metric = resolve(stored_config(source)).eval.metric
     with Checkpoints(source, metric=metric, read_only=True) as checkpoints:
         step = checkpoints.find("best")
         items = checkpoints.restore(step, {"params": like.params, "model_state": like.model_state})
@@ -221,12 +174,15 @@ def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter) -> Any:
     return compiled
 
 
-def _check_finite(step: int, loss: jax.Array, workdir: Path) -> None:
-    if not math.isfinite(value := float(loss)):
-        raise TrainingDiverged(
-            f"loss is {value} at step {step}; the checkpoints in {workdir} are from before it. "
-            "Lower config.optim.lr or config.optim.clip_norm, or lengthen config.optim.warmup"
-        )
+def _check_finite(step: int, metrics: dict[str, jax.Array], workdir: Path) -> None:
+    # The loss is of the parameters before the step; their norm shows a step that ruined them.
+    for name, what in (("loss", "loss"), ("optim/param_norm", "norm of the parameters")):
+        if not math.isfinite(value := float(metrics[name])):
+            raise TrainingDiverged(
+                f"{what} is {value} at step {step}; the checkpoints in {workdir} are from before "
+                "it. Lower config.optim.lr or config.optim.clip_norm, or lengthen "
+                "config.optim.warmup"
+            )
 
 
 def _describe(dataset: Dataset, feed: Feed, mesh: Mesh, like: TrainState) -> str:

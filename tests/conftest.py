@@ -48,7 +48,7 @@ def small_model():
 
 @pytest.fixture(scope="session")
 def finished(tiny_data, tmp_path_factory):
-    """(run, workdir) of an uninterrupted run on one device with the small backbone; only read it."""
+    """(run, workdir) of an uninterrupted small-backbone run on one device; only read it."""
     from sbir_jax import sharding
     from sbir_jax.train import train
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sbir_jax.config import OptimConfig
+from sbir_jax.config import ModelConfig, OptimConfig
 from sbir_jax.models import dual
 from sbir_jax.optim import decays, make_optimizer, make_schedule
 
@@ -46,8 +46,6 @@ def test_learning_rate_rises_in_a_line_then_falls_along_a_half_cosine(warmup, to
 
 def test_only_kernels_decay(small_model):
     """With zero gradient a step shrinks every kernel by lr x decay, and nothing else moves."""
-    from sbir_jax.config import ModelConfig
-
     _, params, _ = dual.build(ModelConfig(embed_dim=4, head="mlp"), jax.random.key(0))
     config = OptimConfig(name="sgd", lr=0.5, weight_decay=0.1, clip_norm=0.0)
     after = run_steps(config, params, [jax.tree.map(jnp.zeros_like, params)])
@@ -79,13 +77,10 @@ def test_a_long_gradient_is_scaled_to_the_largest_norm(clip, scale):
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_steps_equal_those_of_torch(name):
-    """Five steps end where torch's AdamW and SGD with momentum end (decay on kernels, AdamW only:
-
-    torch couples SGD's decay with the gradient, here it is decoupled in both).
-    """
+    """Five steps end where torch's AdamW, with decay of kernels, and SGD, without decay, end."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
-    decay = 0.1 if name == "adamw" else 0.0
+    decay = 0.1 if name == "adamw" else 0.0  # torch couples SGD's decay with the gradient
     config = OptimConfig(name=name, lr=0.05, momentum=0.8, weight_decay=decay, clip_norm=0.0)
     params, gradients = draw(0), [draw(seed) for seed in range(1, 6)]
     theirs = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in params.items()}
@@ -107,7 +102,7 @@ def test_steps_equal_those_of_torch(name):
 
 
 def test_decoupled_decay_of_sgd_does_not_enter_the_momentum():
-    """Two steps by hand: v = m v + g, then p = p - lr (v + decay p) (Loshchilov, Hutter, Alg. 1)."""
+    """Two steps by hand: v = m v + g, then p = p - lr (v + decay p) (Loshchilov, Hutter)."""
     config = OptimConfig(name="sgd", lr=0.1, momentum=0.5, weight_decay=0.2, clip_norm=0.0)
     params, gradients = draw(0), [draw(1), draw(2)]
     after = run_steps(config, params, gradients)

@@ -13,6 +13,10 @@ import jax.numpy as jnp
 from sbir_jax.config import AugmentConfig
 
 _PAPER = 255.0  # what lies outside an image: white
+# Views are sampled this many pixels off the grid. XLA may compute a coordinate twice and round it
+# differently; where it is an integer, as in plain mirror images, its floor and its fraction then
+# disagree and the pixel moves by one (seen with jax 0.10.2 on CPUs).
+_OFF_GRID = 2**-10
 
 
 def to_float(images: jax.Array) -> jax.Array:
@@ -79,7 +83,8 @@ def warp(image: jax.Array, affine: jax.Array, size: int) -> jax.Array:
     centres = (jnp.arange(size) + 0.5) / size * 2 - 1
     y, x = jnp.meshgrid(centres, centres, indexing="ij")
     u, v = (
-        ((row[0] * x + row[1] * y + row[2]) + 1) / 2 * side - 0.5 for row in (affine[0], affine[1])
+        ((row[0] * x + row[1] * y + row[2]) + 1) / 2 * side - 0.5 + _OFF_GRID
+        for row in (affine[0], affine[1])
     )
     sample = lambda plane: jax.scipy.ndimage.map_coordinates(  # noqa: E731
         plane, [v, u], order=1, mode="constant", cval=_PAPER

@@ -1,0 +1,222 @@
+"""Evaluation against scikit-learn and embeddings made one by one, on one device and on eight."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import TINY, metric_lines, small_backbone, stored, tiny_run, tiny_tree
+
+from sbir_jax import sharding
+from sbir_jax.checkpoint import CheckpointError
+from sbir_jax.config import ConfigError
+from sbir_jax.data import augment
+from sbir_jax.data.source import open_dataset
+from sbir_jax.evaluate import Evaluator, evaluate_workdir
+from sbir_jax.models import dual
+
+pytestmark = pytest.mark.usefixtures("small_model")
+
+
+@pytest.fixture(scope="module")
+def parameters(finished):
+    """(params, model_state) of the best checkpoint of the finished run, as nested dictionaries."""
+    _, workdir = finished
+    trees = {"params": {}, "model_state": {}}
+    for path, value in stored(workdir, "best").items():
+        item, *names, leaf = path.split("/")
+        if item in trees:
+            node = trees[item]
+            for name in names:
+                node = node.setdefault(int(name) if name.isdigit() else name, {})
+            node[leaf] = value
+    return trees["params"], trees["model_state"]
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """(run, workdir) of the finished run, to add results to."""
+    run, workdir = finished
+    return run, Path(shutil.copytree(workdir, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def one_by_one(finished, parameters, tiny_data):
+    """Embeddings of the test split, made one image at a time: {side: float32 [N, D]}."""
+    run, _ = finished
+    dataset = open_dataset(TINY, tiny_data)
+    with small_backbone():
+        graphdef = dual.define(run.model)
+
+    @jax.jit
+    def both(sketch, photo):
+        views = augment.resize(sketch, 32), augment.resize(photo, 32)
+        return [
+            dual.apply_embed(graphdef, *parameters, view, side)
+            for side, view in zip(dual.MODALITIES, views, strict=True)
+        ]
+
+    sides = [
+        dataset.images("test", side).load(range(n), size=36, fit="pad")
+        for side, n in (("sketch", 20), ("photo", 10))
+    ]
+    pairs = [both(sides[0][i : i + 1], sides[1][i % 10 : i % 10 + 1]) for i in range(20)]
+    sketches = np.concatenate([sketch for sketch, _ in pairs])
+    return {"sketch": sketches, "photo": np.concatenate([photo for _, photo in pairs[:10]])}
+
+
+@pytest.mark.parametrize(("batch", "devices"), [(16, 8), (7, 1), (64, 8)])
+def test_the_last_batch_is_padded_and_never_counted(
+    finished, parameters, one_by_one, tiny_data, batch, devices
+):
+    """20 sketches in batches of 16, 7 or 64 give 20 embeddings, those of each sketch alone."""
+    run, _ = finished
+    run = dataclasses.replace(run, eval=dataclasses.replace(run.eval, batch_size=batch))
+    mesh = sharding.make_mesh(jax.devices()[:devices])
+    evaluator = Evaluator(run, open_dataset(TINY, tiny_data), dual.define(run.model), mesh)
+    found = evaluator.embed("test", "sketch", *sharding.put_copy(mesh, parameters))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, one_by_one["sketch"], atol=2e-6)
+
+
+def reference(one_by_one, dataset) -> dict[str, float]:
+    """The metrics by scikit-learn and by a loop over sorted distances."""
+    from sklearn.metrics import average_precision_score
+
+    similarity = one_by_one["sketch"].astype(np.float64) @ one_by_one["photo"].T
+    sketch, photo = (dataset.index("test", side) for side in ("sketch", "photo"))
+    precisions, first, reciprocal, recall_1, recall_5 = [], [], [], [], []
+    for i, row in enumerate(similarity):
+        relevant = photo.label == sketch.label[i]
+        precisions.append(average_precision_score(relevant, row))
+        order = np.argsort(-row)
+        first.append(relevant[order[0]])
+        position = int(np.flatnonzero(photo.instance[order] == sketch.instance[i])[0])
+        reciprocal.append(1 / (position + 1))
+        recall_1.append(position < 1)
+        recall_5.append(position < 5)
+    return {
+        "category/mAP@all": np.mean(precisions),
+        "category/P@1": np.mean(first),
+        "instance/MRR": np.mean(reciprocal),
+        "instance/recall@1": np.mean(recall_1),
+        "instance/recall@5": np.mean(recall_5),
+    }
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_metrics_equal_scikit_learn_on_independent_embeddings(copy, one_by_one, devices):
+    """The evaluation of a workdir gives scikit-learn's mAP and a plain loop's recall and MRR."""
+    run, workdir = copy
+    mesh = sharding.make_mesh(jax.devices()[:devices])
+    entry = evaluate_workdir(workdir, checkpoint="best", split="test", run=run, mesh=mesh)
+    dataset = open_dataset(TINY, run.data.dir)
+    for name, value in reference(one_by_one, dataset).items():
+        level, metric = name.split("/")
+        assert entry[level][metric]["value"] == pytest.approx(value, abs=1e-6), name
+    assert (entry["category"]["queries"], entry["category"]["gallery"]) == (20, 10)
+    assert entry["dataset_fingerprint"] == dataset.fingerprint
+    assert entry["devices"] == devices
+    for name in ("images_per_s", "queries_per_s"):
+        assert entry["time"][name] > 0
+
+
+def test_chance_is_beside_every_value(copy):
+    """Two of ten photos are relevant by category and one by instance: P@1 is 0.2, recall@5 0.5."""
+    run, workdir = copy
+    entry = evaluate_workdir(workdir, checkpoint="best", split="test", run=run)
+    assert entry["category"]["P@1"]["chance"] == pytest.approx(0.2)
+    assert entry["category"]["recall@5"]["chance"] == pytest.approx(0.5)
+    assert entry["instance"]["recall@5"]["chance"] == pytest.approx(0.5)
+    harmonic = sum(1 / rank for rank in range(1, 11)) / 10
+    assert entry["instance"]["MRR"]["chance"] == pytest.approx(harmonic)
+
+
+def test_validation_while_training_is_the_evaluation_of_that_step(copy):
+    """What `train` logged for its last step is what `evaluate --split=val` says, to the bit."""
+    run, workdir = copy
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    entry = evaluate_workdir(workdir, checkpoint="latest", split="val", run=run, mesh=mesh)
+    (logged,) = (x for x in metric_lines(workdir) if (x["kind"], x["step"]) == ("val", 6))
+    scores = {name: value for name, value in logged.items() if "/" in name}
+    assert len(scores) == 10
+    for name, value in scores.items():
+        level, metric = name.split("/")
+        assert entry[level][metric]["value"] == value, name
+
+
+def test_results_of_every_checkpoint_stand_side_by_side(copy, capfd):
+    """best, latest, a step number and none each add an entry; the untrained one is the seed's."""
+    run, workdir = copy
+    entries = {
+        checkpoint: evaluate_workdir(workdir, checkpoint=checkpoint, split="test", run=run)
+        for checkpoint in ("best", "latest", "6", "none")
+    }
+    printed = capfd.readouterr().out
+    results = json.loads((workdir / "results.json").read_text())
+    assert list(results) == ["test/best", "test/latest", "test/6", "test/none"]
+    assert results == {f"test/{name}": entry for name, entry in entries.items()}
+    assert entries["latest"]["step"] == entries["6"]["step"] == 6
+    assert entries["latest"]["category"] == entries["6"]["category"]
+    assert entries["none"]["step"] == 0
+    assert entries["none"]["category"] != entries["latest"]["category"]
+    assert "untrained" in printed
+    assert f"{entries['best']['category']['mAP@all']['value']:.4f}" in printed
+    again = evaluate_workdir(workdir, checkpoint="best", split="test", run=run)
+    assert {**again, "time": 0} == {**entries["best"], "time": 0}
+
+
+def test_the_untrained_baseline_needs_no_run(tiny_data, tmp_path):
+    """checkpoint=none works in a workdir that does not exist yet."""
+    run = tiny_run(tiny_data)
+    entry = evaluate_workdir(tmp_path / "new", checkpoint="none", split="test", run=run)
+    assert entry["category"]["queries"] == 20
+    assert (tmp_path / "new/results.json").exists()
+
+
+def test_the_picture_shows_eight_queries_and_their_photos(copy):
+    """retrievals_test.png is an image with room for 8 rows of a sketch and ten 128-px photos."""
+    run, workdir = copy
+    evaluate_workdir(workdir, checkpoint="best", split="test", run=run)
+    with Image.open(workdir / "retrievals_test.png") as picture:
+        width, height = picture.size
+        colours = len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0))
+    assert 11 * 128 < width < 2 * 11 * 128
+    assert 8 * 128 < height < 2 * 8 * 128
+    assert colours > 100
+
+
+def test_a_checkpoint_of_another_model_names_the_arrays(copy):
+    """Evaluating with another embedding size is one line, not a shape error from inside."""
+    run, workdir = copy
+    other = dataclasses.replace(run, model=dataclasses.replace(run.model, embed_dim=4))
+    with pytest.raises(CheckpointError, match=r"out/kernel is \(8, 8\), expected \(8, 4\)"):
+        evaluate_workdir(workdir, checkpoint="best", split="test", run=other)
+
+
+def test_a_workdir_without_checkpoints_is_one_line(tiny_data, tmp_path):
+    """There is nothing to evaluate before a checkpoint exists."""
+    with pytest.raises(CheckpointError, match="holds no checkpoints"):
+        evaluate_workdir(tmp_path, checkpoint="best", split="test", run=tiny_run(tiny_data))
+
+
+def test_a_split_without_photos_is_one_line(tmp_path):
+    """A split with an empty side is refused by name before anything is embedded."""
+    from data_prep.prepare import prepare
+
+    raw = tiny_tree(tmp_path / "raw")
+    rows = ["path,modality,label,instance_id,split"]
+    for path in sorted(raw.rglob("*.png")):
+        modality = "photo" if "photos" in path.parts else "sketch"
+        split = {"p0-1": "test", "p1": "val", "p1-1": "val"}.get(path.stem, "train")
+        rows.append(f"{path.relative_to(raw)},{modality},{path.parent.name},,{split}")
+    (raw / "all.csv").write_text("\n".join(rows) + "\n")
+    prepare("folders", raw=raw / "all.csv", data_dir=tmp_path, name=TINY, quiet=True)
+    with pytest.raises(ConfigError, match=r"^--split=test: no photo in this split of 'tiny'$"):
+        evaluate_workdir(tmp_path, checkpoint="none", split="test", run=tiny_run(tmp_path))
