@@ -271,7 +271,8 @@ def _ready_libraries() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # remarks of XLA about the host's CPU
     from absl import logging
 
-    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log each of their steps
+    # Orbax and TFDS log each of their steps, and Orbax a traceback before an error of ours.
+    logging.set_verbosity(logging.FATAL)
     flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl's global flags
 
 

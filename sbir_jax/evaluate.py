@@ -1,13 +1,8 @@
-"""Evaluation of a split: embed every sketch and every photo, rank, score, write down.
-
-`results.json` in the workdir keeps one entry for each evaluation, named `SPLIT/CHECKPOINT`, so
-the untrained baseline (`test/none`) stands beside the trained model (`test/best`).
-"""
+"""Evaluation of a split: embed every sketch and every photo, then rank and score them all."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from sbir_jax import __version__, ranking, report, sharding
+from sbir_jax import __version__, ranking, results, sharding
 from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.pipeline import prefetch
@@ -28,12 +23,7 @@ from sbir_jax.models import dual
 from sbir_jax.step import make_embed_step
 
 _KS = (1, 5, 10)
-_COUNTS = ("queries", "queries_without_relevant", "gallery")
-_REPORTED = {
-    "category": ("mAP@all", "P@1", "P@10", "recall@1", "recall@5", "recall@10"),
-    "instance": ("recall@1", "recall@5", "recall@10", "MRR"),
-}
-_PICTURE_QUERIES, _PICTURE_TOP, _PICTURE_SIZE = 8, 10, 128
+_TOP = 10  # nearest photos kept of each query, for the picture
 
 
 class Evaluator:
@@ -103,7 +93,7 @@ class Evaluator:
             self.relevance(split),
             distance=self.run.eval.distance,
             ks=_KS,
-            top=_PICTURE_TOP,
+            top=_TOP,
             block_mib=self.run.eval.block_mib,
             row_multiple=self.mesh.size,
             place=self._place,
@@ -116,7 +106,7 @@ class Evaluator:
     def validate(self, params: Any, model_state: Any) -> dict[str, float]:
         """Scores of the validation split: {"category/mAP@all": 0.61, ...}."""
         sides = [self.embed("val", side, params, model_state) for side in dual.MODALITIES]
-        return _flat(_summaries(self.rank("val", *sides)))
+        return results.values(results.summaries(self.rank("val", *sides)))
 
     def _place(self, rows: np.ndarray) -> jax.Array:
         return sharding.put_rows(self.mesh, rows[sharding.local_rows(self.mesh, len(rows))])
@@ -127,8 +117,8 @@ def evaluate_workdir(
 ) -> dict[str, Any]:
     """Evaluates a checkpoint ("best", "latest", a step, or "none": untrained) on a split.
 
-    Prints a table, adds an entry to `workdir/results.json`, writes `workdir/retrievals_SPLIT.png`
-    and returns the entry.
+    Prints a table, adds an entry to `workdir/results.json`, saves a picture of some retrievals as
+    `workdir/retrievals_SPLIT_CHECKPOINT.png` and returns the entry.
 
     Raises:
       CheckpointError: there is no such checkpoint, or it is not of this model.
@@ -156,7 +146,7 @@ def evaluate_workdir(
         "step": step,
         "distance": run.eval.distance,
         "ties": "pessimistic",
-        **_summaries(ranked),
+        **results.summaries(ranked),
         "time": {
             "embed_seconds": embedding["seconds"],
             "images_per_s": (len(sketches) + len(photos)) / embedding["seconds"],
@@ -168,37 +158,13 @@ def evaluate_workdir(
         "devices": mesh.size,
         "sbir_jax": __version__,
     }
-    print(_table(entry, len(sketches), len(photos)))
+    print(results.table(entry, sketches=len(sketches), photos=len(photos)))
     workdir.mkdir(parents=True, exist_ok=True)
-    _store(workdir / "results.json", f"{split}/{checkpoint}", entry)
-    picture = workdir / f"retrievals_{split}.png"
-    draw_retrievals(evaluator, split, ranked, picture)
-    print(f"wrote {workdir / 'results.json'} and {picture}")
+    stored = results.store(workdir, entry)
+    picture = workdir / f"retrievals_{split}_{checkpoint}.png"
+    results.draw_retrievals(dataset, split, ranked, fit=run.data.fit).save(picture)
+    print(f"wrote {stored} and {picture}")
     return entry
-
-
-def draw_retrievals(evaluator: Evaluator, split: str, ranked: ranking.Ranking, path: Path) -> None:
-    """Saves a picture: some query sketches, evenly spread over the split, and their top photos."""
-    dataset, data = evaluator.dataset, evaluator.run.data
-    sketch, photo = (dataset.index(split, side) for side in dual.MODALITIES)
-    by_class = np.argsort(sketch.label, kind="stable")
-    shown = by_class[
-        np.linspace(0, len(by_class) - 1, min(_PICTURE_QUERIES, len(by_class))).astype(int)
-    ]
-    near = ranked.nearest[shown]
-    size = {"size": _PICTURE_SIZE, "fit": data.fit}
-    queries = dataset.images(split, "sketch").load(shown, **size)
-    results = dataset.images(split, "photo").load(near.ravel(), **size)
-    instance = sketch.instance[shown]
-    report.retrieval_grid(
-        queries[..., 0],
-        results.reshape(*near.shape, *results.shape[1:]),
-        photo.label[near] == sketch.label[shown][:, None],
-        instance=(photo.instance[near] == instance[:, None]) & (instance >= 0)[:, None],
-        query_names=[dataset.classes[c] for c in sketch.label[shown]],
-        result_names=[[dataset.classes[c] for c in row] for row in photo.label[near]],
-        title=f"{dataset.name}, {split}: nearest photos of {len(shown)} sketches",
-    ).save(path)
 
 
 def _parameters(run: RunConfig, workdir: Path, checkpoint: str, mesh: Mesh) -> tuple[int, Any, Any]:
@@ -216,59 +182,6 @@ def _parameters(run: RunConfig, workdir: Path, checkpoint: str, mesh: Mesh) -> t
         step = checkpoints.find(checkpoint)
         items = checkpoints.restore(step, {"params": like[0], "model_state": like[1]})
     return step, items["params"], items["model_state"]
-
-
-def _summaries(ranked: ranking.Ranking) -> dict[str, Any]:
-    """Counts and reported metrics of each level that has a query to average over."""
-    found = {level: ranking.summarise(scores) for level, scores in ranked.scores.items()}
-    return {
-        level: {name: found[level][name] for name in (*_COUNTS, *names)}
-        for level, names in _REPORTED.items()
-        if found[level]["queries"]
-    }
-
-
-def _flat(summaries: dict[str, Any]) -> dict[str, float]:
-    return {
-        f"{level}/{name}": value["value"]
-        for level, summary in summaries.items()
-        for name, value in summary.items()
-        if isinstance(value, dict)
-    }
-
-
-def _table(entry: dict[str, Any], sketches: int, photos: int) -> str:
-    named = f"step {entry['step']} ({entry['checkpoint']})"
-    trained = "untrained" if entry["checkpoint"] == "none" else f"checkpoint of {named}"
-    lines = [
-        f"{entry['dataset']}, {entry['split']} split, {trained}: "
-        f"{sketches:,} query sketches, {photos:,} gallery photos",
-        f"{'':<22}{'value':>8}{'chance':>9}",
-    ]
-    for level in ("category", "instance"):
-        summary = entry.get(level, {})
-        lines += [
-            f"{level + ' ' + name:<22}{value['value']:>8.4f}{value['chance']:>9.4f}"
-            for name, value in summary.items()
-            if isinstance(value, dict)
-        ]
-        if missing := summary.get("queries_without_relevant"):
-            lines.append(f"  ({missing:,} sketches without a relevant photo are left out)")
-    if "instance" not in entry:
-        lines.append("no sketch is linked to a photo of this split: no instance retrieval")
-    spent = entry["time"]
-    lines.append(
-        f"embedded at {spent['images_per_s']:,.0f} images/s, ranked at "
-        f"{spent['queries_per_s']:,.0f} queries/s (compiling took {spent['compile_seconds']:.1f} s)"
-    )
-    return "\n".join(lines)
-
-
-def _store(path: Path, name: str, entry: dict[str, Any]) -> None:
-    results = json.loads(path.read_text()) if path.exists() else {}
-    scratch = path.with_suffix(".json.partial")
-    scratch.write_text(json.dumps(results | {name: entry}, indent=2) + "\n")
-    scratch.replace(path)
 
 
 _compiling = {"seconds": 0.0}

@@ -181,10 +181,10 @@ def test_the_untrained_baseline_needs_no_run(tiny_data, tmp_path):
 
 
 def test_the_picture_shows_eight_queries_and_their_photos(copy):
-    """retrievals_test.png is an image with room for 8 rows of a sketch and ten 128-px photos."""
+    """retrievals_test_best.png is an image with room for 8 rows of a sketch and ten 128-px photos."""
     run, workdir = copy
     evaluate_workdir(workdir, checkpoint="best", split="test", run=run)
-    with Image.open(workdir / "retrievals_test.png") as picture:
+    with Image.open(workdir / "retrievals_test_best.png") as picture:
         width, height = picture.size
         colours = len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0))
     assert 11 * 128 < width < 2 * 11 * 128
