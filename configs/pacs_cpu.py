@@ -14,8 +14,6 @@ def get_config():
     config.data.sampler = "classes"
     config.data.batch_size = 65  # 5 classes x 13 of each side
     config.data.per_class = 13
-    config.augment.min_scale = 0.6
-    config.augment.erase = 0.3
     config.model.width = 32
     config.loss.pairs = "joint"
     config.optim.lr = 3e-3
