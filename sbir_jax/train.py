@@ -132,7 +132,13 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                         writer.write(step, scores, kind="val", shown=headline)
                         checkpoints.save(step, _items(state), scores)
             checkpoints.wait()
-            return _summary(run, checkpoints, total, clock)
+            summary = _summary(run, checkpoints, total, clock)
+            writer.note(
+                f"best step {summary['best_step']}: {run.eval.metric} "
+                f"{summary['validation'][run.eval.metric]:.4f} on the validation split; for the "
+                f"test split: python launch.py evaluate --workdir={workdir}"
+            )
+            return summary
 
 
 def _items(state: TrainState) -> dict[str, Any]:

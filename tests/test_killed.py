@@ -96,7 +96,7 @@ def test_a_killed_process_continues_without_a_trace(tiny_data, tmp_path):
     assert again.returncode == 0, err
     assert "category mAP@all" in out
     assert f"continuing from step {step} of {workdir}" in err
-    own = ("tiny: 40 sketches", "continuing from", "compiled the step", "step ")
+    own = ("tiny: 40 sketches", "continuing from", "compiled the step", "step ", "best step ")
     assert [line for line in err.splitlines() if not line.startswith(own)] == []
     alone.communicate(timeout=120)
     assert_same_run(workdir, other)
