@@ -181,7 +181,7 @@ def test_the_untrained_baseline_needs_no_run(tiny_data, tmp_path):
 
 
 def test_the_picture_shows_eight_queries_and_their_photos(copy):
-    """retrievals_test_best.png is an image with room for 8 rows of a sketch and ten 128-px photos."""
+    """retrievals_test_best.png has room for 8 rows of a sketch and ten 128-px photos."""
     run, workdir = copy
     evaluate_workdir(workdir, checkpoint="best", split="test", run=run)
     with Image.open(workdir / "retrievals_test_best.png") as picture:
