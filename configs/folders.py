@@ -17,7 +17,10 @@ from sbir_jax.config import default_config
 def get_config():
     config = default_config()
     config.data.name = "folders"
-    config.optim.lr = 2e-3
+    config.model.width = 32  # these four as in pacs_cpu.py
+    config.loss.pairs = "joint"
+    config.optim.lr = 3e-3
+    config.optim.weight_decay = 0.2
     config.train.duration = "1000 steps"
     config.train.eval_every = "10%"
     return config

@@ -36,7 +36,11 @@ class DataConfig:
     dir: str = setting("data", "directory that holds prepared datasets (`--data_dir`)")
     image_size: int = setting(64, "side in pixels of the square the encoders see", low=8, high=1024)
     load_size: int = setting(
-        72, "side in pixels of the stored square that crops are cut from", low=8, high=1280
+        72,
+        "side in pixels of the stored square that crops are cut from; crops are not antialiased, so "
+        "little more than image_size",
+        low=8,
+        high=1280,
     )
     fit: str = setting("pad", "how an image becomes square", choices=("pad", "squash", "crop"))
     feed: str = setting(
