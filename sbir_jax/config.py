@@ -37,8 +37,8 @@ class DataConfig:
     image_size: int = setting(64, "side in pixels of the square the encoders see", low=8, high=1024)
     load_size: int = setting(
         72,
-        "side in pixels of the stored square that crops are cut from; crops are not antialiased, so "
-        "little more than image_size",
+        "side in pixels of the stored square that crops are cut from; crops are not antialiased, "
+        "so little more than image_size",
         low=8,
         high=1280,
     )
