@@ -45,7 +45,5 @@ class Demo(PairedImages):
             draw(raw, seed=draw_seed, instances=instances, sketches=sketches)
         except OSError as error:
             raise BadArgument(f"--raw={raw}: cannot write there ({error.strerror})") from error
-        except ValueError as error:
-            raise BadArgument(str(error)) from error
         photos = class_items(raw, raw / "photo", "photo")
         return Scan(items=(*photos, *class_items(raw, raw / "sketch", "sketch", drawn_after)))

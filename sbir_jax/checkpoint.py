@@ -123,6 +123,19 @@ class Checkpoints:
         }
 
 
+def restore_from(
+    workdir: Path, which: str, like: dict[str, Any], *, metric: str
+) -> tuple[int, dict[str, Any]]:
+    """Opens a workdir for reading: the step that `which` names, and its items as in `like`.
+
+    Raises:
+      CheckpointError: as `Checkpoints`, `find` and `restore` do.
+    """
+    with Checkpoints(workdir, metric=metric, read_only=True) as checkpoints:
+        step = checkpoints.find(which)
+        return step, checkpoints.restore(step, like)
+
+
 def _unreadable(where: Path, reason: object) -> CheckpointError:
     """One line of a reason that may have many."""
     first = (str(reason).splitlines() or [type(reason).__name__])[0][:200]

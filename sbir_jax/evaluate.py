@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from sbir_jax import __version__, ranking, results, sharding
-from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.checkpoint import restore_from
 from sbir_jax.config import ConfigError, RunConfig
-from sbir_jax.data.pipeline import prefetch
+from sbir_jax.data.pipeline import decoded
 from sbir_jax.data.source import Dataset, open_dataset
 from sbir_jax.models import dual
 from sbir_jax.step import make_embed_step
@@ -60,29 +60,12 @@ class Evaluator:
 
     def embed(self, split: str, modality: str, params: Any, model_state: Any) -> np.ndarray:
         """Embeddings of one side of a split, in record order: float32 [N, embed_dim]."""
-        images, rows = self.dataset.images(split, modality), self._rows
-        starts = range(0, len(images), rows)
-        data = self.run.data
-
-        def load(batch: int) -> np.ndarray:
-            chosen = np.arange(starts[batch], min(starts[batch] + rows, len(images)))
-            loaded = images.load(chosen, size=data.load_size, fit=data.fit)
-            return np.pad(loaded, [(0, rows - len(loaded)), (0, 0), (0, 0), (0, 0)])
-
+        images, doing = self.dataset.images(split, modality), f"embedding {modality} images"
         parts = []
-        bar = tqdm(
-            total=len(images),
-            desc=f"embedding {modality} images",
-            unit="img",
-            delay=2,
-            leave=False,
-            disable=None,
-        )
-        with bar:
-            for start, batch in zip(starts, prefetch(load, 0, len(starts), workers=0), strict=True):
-                out = self._embed(params, model_state, self._place(batch), modality)
-                parts.append(np.asarray(out)[: len(images) - start])
-                bar.update(len(parts[-1]))
+        for part in decoded(images, self.run.data, rows=self._rows, doing=doing):
+            batch = np.pad(part, [(0, self._rows - len(part)), (0, 0), (0, 0), (0, 0)])
+            out = self._embed(params, model_state, self._place(batch), modality)
+            parts.append(np.asarray(out)[: len(part)])
         return np.concatenate(parts)
 
     def rank(self, split: str, sketches: np.ndarray, photos: np.ndarray) -> ranking.Ranking:
@@ -168,19 +151,14 @@ def evaluate_workdir(
 
 
 def _parameters(run: RunConfig, workdir: Path, checkpoint: str, mesh: Mesh) -> tuple[int, Any, Any]:
-    whole = sharding.replicated(mesh)
-
     def draw() -> tuple[Any, Any]:
         return dual.build(run.model, dual.init_key(run.seed))[1:]
 
     if checkpoint == "none":
         return 0, *sharding.put_copy(mesh, draw())
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), jax.eval_shape(draw)
-    )
-    with Checkpoints(workdir, metric=run.eval.metric, read_only=True) as checkpoints:
-        step = checkpoints.find(checkpoint)
-        items = checkpoints.restore(step, {"params": like[0], "model_state": like[1]})
+    params, model_state = sharding.shapes_of(mesh, draw)
+    like = {"params": params, "model_state": model_state}
+    step, items = restore_from(workdir, checkpoint, like, metric=run.eval.metric)
     return step, items["params"], items["model_state"]
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from sbir_jax import ranking, report
 from sbir_jax.data.source import Dataset
 from sbir_jax.models import dual
+from sbir_jax.workdir import write_json
 
 _COUNTS = ("queries", "queries_without_relevant", "gallery")
 _REPORTED = {
@@ -78,9 +79,7 @@ def store(workdir: Path, entry: dict[str, Any]) -> Path:
     path = workdir / "results.json"
     entries = json.loads(path.read_text()) if path.exists() else {}
     entries[f"{entry['split']}/{entry['checkpoint']}"] = entry
-    scratch = path.with_suffix(".json.partial")
-    scratch.write_text(json.dumps(entries, indent=2) + "\n")
-    scratch.replace(path)
+    write_json(path, entries)
     return path
 
 

@@ -7,7 +7,7 @@ loss is written for the global batch; XLA inserts the collectives. (The Explicit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,14 @@ def split(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def shapes_of(mesh: Mesh, make: Callable[[], Any]) -> Any:
+    """What `make()` would return, as shapes with a whole copy on every device; computes nothing."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
+        jax.eval_shape(make),
+    )
 
 
 def local_rows(mesh: Mesh, rows: int) -> slice:

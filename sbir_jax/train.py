@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sbir_jax import optim, sharding
-from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.checkpoint import Checkpoints, restore_from
 from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
@@ -74,10 +74,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     optimizer = optim.make_optimizer(run.optim, schedule)
     graphdef = dual.define(run.model)
     init = make_init(run, optimizer)
-    whole = sharding.replicated(mesh)
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), jax.eval_shape(init)
-    )
+    like = sharding.shapes_of(mesh, init)
     evaluator = Evaluator(run, dataset, graphdef, mesh)
     evaluator.check_metric()
     remember_run(run, dataset, workdir)
@@ -101,7 +98,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             writer.note(origin)
             if start == total:
                 writer.note("this run is finished; nothing to do")
-                return _summary(run, checkpoints, total, None)
+                return _summary(checkpoints, total, None)
             step_fn = make_train_step(run, graphdef, optimizer, mesh)
             batches = feed.batches(start, total)
             batch = next(batches)
@@ -132,7 +129,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                         writer.write(step, scores, kind="val", shown=headline)
                         checkpoints.save(step, _items(state), scores)
             checkpoints.wait()
-            summary = _summary(run, checkpoints, total, clock)
+            summary = _summary(checkpoints, total, clock)
             writer.note(
                 f"best step {summary['best_step']}: {run.eval.metric} "
                 f"{summary['validation'][run.eval.metric]:.4f} on the validation split; for the "
@@ -159,9 +156,8 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
     if not (source / "config.json").exists():
         raise ConfigError(f"config.train.init_from={str(source)!r}: no run there (no config.json)")
     metric = resolve(stored_config(source)).eval.metric
-    with Checkpoints(source, metric=metric, read_only=True) as checkpoints:
-        step = checkpoints.find("best")
-        items = checkpoints.restore(step, {"params": like.params, "model_state": like.model_state})
+    wanted = {"params": like.params, "model_state": like.model_state}
+    step, items = restore_from(source, "best", wanted, metric=metric)
     return dataclasses.replace(state, **items), f"starting from step {step} of {source}"
 
 
@@ -202,7 +198,7 @@ def _describe(dataset: Dataset, feed: Feed, mesh: Mesh, like: TrainState) -> str
     )
 
 
-def _summary(run: RunConfig, checkpoints: Checkpoints, total: int, clock: Any) -> dict[str, Any]:
+def _summary(checkpoints: Checkpoints, total: int, clock: Any) -> dict[str, Any]:
     best = checkpoints.find("best")
     summary = {"step": total, "best_step": best, "validation": checkpoints.steps()[best]}
     if clock is not None:

@@ -65,14 +65,15 @@ def remember_run(run: RunConfig, dataset: Dataset, workdir: Path) -> None:
     workdir = Path(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _write(workdir / "config.json", dataclasses.asdict(run))
+        write_json(workdir / "config.json", dataclasses.asdict(run))
         identity = {"name": dataset.name, "fingerprint": dataset.fingerprint}
-        _write(workdir / "dataset.json", identity)
+        write_json(workdir / "dataset.json", identity)
     except OSError as error:
         raise ConfigError(f"--workdir={workdir}: {error.strerror}") from error
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replaces the file whole: a reader sees the old content or the new, never a part."""
     scratch = path.with_suffix(".json.partial")
     scratch.write_text(json.dumps(value, indent=2) + "\n")
     scratch.replace(path)

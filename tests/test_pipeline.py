@@ -114,9 +114,9 @@ def test_batches_are_made_ahead_but_not_without_end(dataset, data):
 
 
 def test_a_split_is_decoded_whole_and_in_order(dataset, data, monkeypatch):
-    """`decode_split` gives every image of a split, though it decodes a few at a time."""
+    """A resident side holds every image of its split, though a few are decoded at a time."""
     monkeypatch.setattr(pipeline, "_DECODE_CHUNK", 7)
-    out = pipeline.decode_split(dataset, "train", "photo", data)
+    out = feed_of(dataset, data, feed="resident").resident["photo"]
     np.testing.assert_array_equal(
         out, dataset.images("train", "photo").load(range(20), size=36, fit="pad")
     )

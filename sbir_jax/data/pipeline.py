@@ -22,7 +22,7 @@ from tqdm import tqdm
 from sbir_jax import sharding
 from sbir_jax.config import DataConfig
 from sbir_jax.data.sampling import make_sampler
-from sbir_jax.data.source import Dataset
+from sbir_jax.data.source import Dataset, Images
 from sbir_jax.mining import Ids
 
 _IN_FLIGHT = 2  # batches on their way to the device while one is used
@@ -77,11 +77,12 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
     if kind == "auto":
         kind = "resident" if nbytes <= _resident_budget(mesh) else "stream"
     rows = sharding.local_rows(mesh, config.batch_size)
-    local = _LocalBatch(dataset, config, sampler, index, rows, decode=kind == "stream")
+    images = {side: dataset.images("train", side) for side in ("sketch", "photo")}
+    local = _LocalBatch(images, config, sampler, index, rows, decode=kind == "stream")
     resident = {}
     if kind == "resident":
         resident = {
-            side: sharding.put_copy(mesh, decode_split(dataset, "train", side, config))
+            side: sharding.put_copy(mesh, _decode_all(images[side], side, config))
             for side in ("sketch", "photo")
         }
     return Feed(kind, resident, sampler.epoch_size, nbytes, local, mesh, config.workers)
@@ -91,7 +92,7 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
 class _LocalBatch:
     """This process's rows of the batch of a step; picklable, for Grain's worker processes."""
 
-    dataset: Dataset
+    images: dict[str, Images]  # opened once: each opens its record files on first use
     config: DataConfig
     sampler: Callable[[int], tuple[np.ndarray, np.ndarray]]
     index: dict[str, Any]
@@ -110,9 +111,7 @@ class _LocalBatch:
         batch = {side: rows.astype(np.int32) for side, rows in picked.items()}
         if self.decode:
             batch = {
-                side: self.dataset.images("train", side).load(
-                    rows, size=self.config.load_size, fit=self.config.fit
-                )
+                side: self.images[side].load(rows, size=self.config.load_size, fit=self.config.fit)
                 for side, rows in picked.items()
             }
         return batch | ids
@@ -130,28 +129,30 @@ def prefetch(make: Callable[[int], Any], start: int, stop: int, *, workers: int)
     return iter(data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
 
 
-def decode_split(dataset: Dataset, split: str, side: str, config: DataConfig) -> np.ndarray:
-    """A whole split as uint8 [N, load_size, load_size, C], with a progress bar."""
-    images = dataset.images(split, side)
-    channels = {"sketch": 1, "photo": 3}[side]
-    out = np.empty((len(images), config.load_size, config.load_size, channels), np.uint8)
-    starts = range(0, len(images), _DECODE_CHUNK)
+def decoded(images: Images, config: DataConfig, *, rows: int, doing: str) -> Iterator[np.ndarray]:
+    """All images in order, uint8 [<= rows, load_size, load_size, C], decoded ahead of their use.
+
+    A progress bar called `doing` counts what the consumer has taken.
+    """
+    starts = range(0, len(images), rows)
 
     def load(chunk: int) -> np.ndarray:
-        rows = np.arange(starts[chunk], min(starts[chunk] + _DECODE_CHUNK, len(images)))
-        return images.load(rows, size=config.load_size, fit=config.fit)
+        chosen = np.arange(starts[chunk], min(starts[chunk] + rows, len(images)))
+        return images.load(chosen, size=config.load_size, fit=config.fit)
 
-    with tqdm(
-        total=len(images),
-        desc=f"decoding {side} images",
-        unit="img",
-        delay=2,
-        leave=False,
-        disable=None,
-    ) as bar:
-        for start, part in zip(starts, prefetch(load, 0, len(starts), workers=0), strict=True):
-            out[start : start + len(part)] = part
+    with tqdm(total=len(images), desc=doing, unit="img", delay=2, leave=False, disable=None) as bar:
+        for part in prefetch(load, 0, len(starts), workers=0):
+            yield part
             bar.update(len(part))
+
+
+def _decode_all(images: Images, side: str, config: DataConfig) -> np.ndarray:
+    channels = {"sketch": 1, "photo": 3}[side]
+    out = np.empty((len(images), config.load_size, config.load_size, channels), np.uint8)
+    done = 0
+    for part in decoded(images, config, rows=_DECODE_CHUNK, doing=f"decoding {side} images"):
+        out[done : done + len(part)] = part
+        done += len(part)
     return out
 
 
