@@ -199,27 +199,34 @@ def test_a_repeat_is_a_no_op_and_a_change_is_not(tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_failure_while_writing_leaves_the_old_dataset(tmp_path, monkeypatch):
-    """If the last step fails, the directory holds exactly what it held before."""
-    raw = sketchy_tree(tmp_path / "raw")
-    dataset = prepare("pacs", raw=raw, data_dir=tmp_path / "data", quiet=True)
+@pytest.fixture
+def replace_fails(tmp_path):
+    """A prepared dataset; called, asserts that replacing it fails with a reason and keeps it."""
+    raw, data = sketchy_tree(tmp_path / "raw"), tmp_path / "data"
+    dataset = prepare("pacs", raw=raw, data_dir=data, quiet=True)
     old = report_of(dataset)
+
+    def check(reason: str) -> None:
+        with pytest.raises(PrepareError, match=reason):
+            prepare("pacs", raw=raw, data_dir=data, seed=1, overwrite=True, quiet=True)
+        assert report_of(dataset) == old
+        assert [p.name for p in data.iterdir()] == ["pacs"]
+
+    return check
+
+
+def test_a_failure_while_writing_leaves_the_old_dataset(replace_fails, monkeypatch):
+    """If the last step fails, the directory holds exactly what it held before."""
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store_module, "contact_sheet", full)
-    with pytest.raises(PrepareError, match="No space left on device"):
-        prepare("pacs", raw=raw, data_dir=tmp_path / "data", seed=1, overwrite=True, quiet=True)
-    assert report_of(dataset) == old
-    assert [p.name for p in (tmp_path / "data").iterdir()] == ["pacs"]
+    replace_fails("No space left on device")
 
 
-def test_a_failing_last_move_puts_the_old_dataset_back(tmp_path, monkeypatch):
+def test_a_failing_last_move_puts_the_old_dataset_back(replace_fails, monkeypatch):
     """Replacing is two renames; if the second fails, the first is undone."""
-    raw = sketchy_tree(tmp_path / "raw")
-    dataset = prepare("pacs", raw=raw, data_dir=tmp_path / "data", quiet=True)
-    old = report_of(dataset)
     rename = Path.rename
 
     def refuse_the_new_one(self, target):
@@ -228,10 +235,7 @@ def test_a_failing_last_move_puts_the_old_dataset_back(tmp_path, monkeypatch):
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse_the_new_one)
-    with pytest.raises(PrepareError, match="Input/output error"):
-        prepare("pacs", raw=raw, data_dir=tmp_path / "data", seed=1, overwrite=True, quiet=True)
-    assert report_of(dataset) == old
-    assert [p.name for p in (tmp_path / "data").iterdir()] == ["pacs"]
+    replace_fails("Input/output error")
 
 
 def test_a_file_that_changes_meanwhile_is_noticed(tmp_path, monkeypatch):
