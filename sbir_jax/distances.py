@@ -3,7 +3,9 @@
 Names are the same everywhere, in losses and in the evaluator: `l1`, `l2`, `linf`, any Minkowski
 `l<p>` with p >= 1 (such as `l3` or `l1.5`), `sq_l2` (squared Euclidean) and `cosine`
 (1 - cosine similarity). Everything is computed in float32, is at least +0, and has a finite
-gradient everywhere, also at distance zero and at zero vectors.
+gradient everywhere, also at distance zero and at zero vectors. `dot`, minus the inner product, is
+an order to rank by and no distance: it may be negative, so losses that take roots of distances or
+count on their sign must not be given it.
 
 There are two forms, because they fail differently. `pairwise` gives the whole matrix, from one
 matrix product where algebra allows; its rounding noise makes the l2 distance of an embedding to
@@ -21,7 +23,7 @@ import jax.numpy as jnp
 
 # A vector whose largest component is below this has no direction: it normalises to zeros, with
 # zero gradient. Above it, gradients are at most 1e12, whose square still fits float32.
-_NO_DIRECTION = 1e-12
+NO_DIRECTION = 1e-12
 
 # Candidates compared at a time where no matrix product applies. Of 1, 8 and 32, the fastest on
 # a CPU (256 x 4,096 x 512 in l1: 31 ms, 49 ms one at a time).
@@ -67,8 +69,8 @@ def cosine_similarity(x: jax.Array, y: jax.Array) -> jax.Array:
 def pairwise(x: jax.Array, y: jax.Array, distance: str) -> jax.Array:
     """Distance of every row of x to every row of y.
 
-    `l2`, `sq_l2` and `cosine` come from a float32 matrix product at highest precision (TF32 and
-    bf16 products change ranks). The others walk over the rows of y, never holding [n, m, D];
+    `l2`, `sq_l2`, `cosine` and `dot` come from a float32 matrix product at highest precision (TF32
+    and bf16 products change ranks). The others walk over the rows of y, never holding [n, m, D];
     rows of x may then be sharded.
 
     Args:
@@ -77,7 +79,8 @@ def pairwise(x: jax.Array, y: jax.Array, distance: str) -> jax.Array:
       distance: a name as above.
 
     Returns:
-      float32 [n, m], at least +0. A zero vector has cosine similarity 0 with everything.
+      float32 [n, m], at least +0 except for `dot`. A zero vector has cosine similarity 0 with
+      everything.
 
     Raises:
       ValueError: unknown distance.
@@ -85,6 +88,8 @@ def pairwise(x: jax.Array, y: jax.Array, distance: str) -> jax.Array:
     x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
     if distance == "cosine":
         return jnp.maximum(1.0 - cosine_similarity(x, y), 0.0)
+    if distance == "dot":
+        return -_products(x, y)
     if distance in ("l2", "sq_l2"):
         norms = jnp.sum(x * x, axis=-1)[:, None] + jnp.sum(y * y, axis=-1)
         square = jnp.maximum(norms - 2.0 * _products(x, y), 0.0)
@@ -100,7 +105,8 @@ def pairwise(x: jax.Array, y: jax.Array, distance: str) -> jax.Array:
 
 
 def rowwise(x: jax.Array, y: jax.Array, distance: str) -> jax.Array:
-    """Distance of each vector of x to its partner in y, by subtraction: exactly 0 for duplicates.
+    """Distance of each vector of x to its partner in y, by subtraction: exactly 0 for duplicates,
+    except for `dot`.
 
     Args:
       x: [..., D].
@@ -119,6 +125,8 @@ def rowwise(x: jax.Array, y: jax.Array, distance: str) -> jax.Array:
         # vectors and 1 for zero vectors.
         dead = jnp.sum(_scaled(x)[1], axis=-1) + jnp.sum(_scaled(y)[1], axis=-1)
         return 0.5 * (jnp.sum((unit(x) - unit(y)) ** 2, axis=-1) + dead)
+    if distance == "dot":
+        return -jnp.sum(x * y, axis=-1)
     if distance == "sq_l2":
         return jnp.sum((x - y) ** 2, axis=-1)
     return _minkowski(x - y, _exponent(distance))
@@ -130,7 +138,7 @@ def _exponent(distance: str) -> float:
     match = re.fullmatch(r"l([0-9]+(?:\.[0-9]+)?)", distance)
     if not match or float(match[1]) < 1:
         raise ValueError(
-            f"distance={distance!r}: valid: cosine, l1, l2, sq_l2, linf, "
+            f"distance={distance!r}: valid: cosine, dot, l1, l2, sq_l2, linf, "
             "or l<p> with p >= 1 such as l3"
         )
     return float(match[1])
@@ -147,7 +155,7 @@ def _scaled(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     x = jnp.asarray(x, jnp.float32)
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
-    dead = largest < _NO_DIRECTION  # False for NaN, which must show
+    dead = largest < NO_DIRECTION  # False for NaN, which must show
     return jnp.where(dead, 0.0, x / jnp.where(dead, 1.0, largest)), dead
 
 
