@@ -6,9 +6,10 @@ A run is one config file, overrides of single settings, and a workdir that keeps
   python launch.py evaluate --workdir=runs/a
 """
 
-# This file knows flags, verbs and one-line errors; the work is in sbir_jax. To add a verb, write
-# a function of (given, overrides) and add it to VERBS. Heavy imports stay inside the verbs: help,
-# `configs`, `show` and every user error answer in 0.1 s, where importing JAX takes a second.
+# This file has the verbs; reading the command line and help are in sbir_jax/cli.py, the work is
+# in the rest of sbir_jax. To add a verb, write a function of (given, overrides) and add it to
+# VERBS. Heavy imports stay inside the verbs: help, `configs`, `show` and every user error answer
+# in 0.1 s, where importing JAX takes a second.
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 
-from sbir_jax.config import ConfigError, RunConfig, default_config, nearest, resolve, settings
+from sbir_jax import cli
+from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory, workdir_of
+from sbir_jax.config import RunConfig, default_config, nearest, resolve
 from sbir_jax.overrides import (
     config_files,
     config_list,
@@ -32,28 +34,30 @@ from sbir_jax.overrides import (
 )
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
-HELP = ("help", "--help", "-h", "-help", "--helpfull", "--helpshort")
 
-# Errors that explain themselves in one line, by module. Only a loaded module can have raised
-# one, so `sys.modules` finds these classes without importing anything.
+# Errors that explain themselves in one line, by module.
 RUN_ERRORS = {
     "sbir_jax.data.source": "DatasetError",
     "sbir_jax.checkpoint": "CheckpointError",
     "sbir_jax.train": "TrainingDiverged",
+    "sbir_jax.embeddings": "EmbeddingsError",
+    "sbir_jax.results": "ResultsError",
+    "sbir_jax.dimensions": "DimensionsError",
+    "sbir_jax.plots": "PlotsMissing",
+    "sbir_jax.ranking.trec": "TrecError",
     "data_prep.items": "PrepareError",
 }
 
-
-class UsageError(Exception):
-    """A command line that cannot work; the message is one line."""
+# Flags of `evaluate` that are short for --config.eval.NAME.
+SHORT = ("metrics", "distance", "normalise", "ties", "no_relevant")
 
 
 # Verbs: each takes its own flags as {name: value} and the tokens of config overrides.
 
 
-def train(given: dict[str, str], overrides: list[str]) -> None:
+def train(given: Given, overrides: list[str]) -> None:
     """Train a model, or continue a run that was stopped."""
-    workdir = _workdir(given)
+    workdir = workdir_of(given)
     if given["config"]:
         config = load_config(given["config"], CONFIGS)
     elif (workdir / "config.json").exists():
@@ -61,7 +65,7 @@ def train(given: dict[str, str], overrides: list[str]) -> None:
     else:
         raise UsageError(f"missing --config=FILE; configs: {', '.join(config_files(CONFIGS))}")
     run = resolve(override(config, overrides))
-    _make_workdir(workdir)
+    make_directory("workdir", workdir)
     _ready_libraries()
     _draw_demo_once(run)
     from sbir_jax.train import train as train_run
@@ -69,14 +73,170 @@ def train(given: dict[str, str], overrides: list[str]) -> None:
     train_run(run, workdir)
 
 
-def evaluate(given: dict[str, str], overrides: list[str]) -> None:
-    """Measure retrieval of a trained (or untrained) model on a whole split."""
-    workdir, checkpoint, split = _workdir(given), given["checkpoint"], given["split"]
-    if checkpoint not in ("best", "latest", "none") and not checkpoint.isdecimal():
-        valid = nearest(checkpoint, ("best", "latest", "none"))
-        raise UsageError(f"--checkpoint={checkpoint}: {valid}, or a step number")
-    if split not in ("test", "val", "train"):
-        raise UsageError(f"--split={split}: {nearest(split, ('test', 'val', 'train'))}")
+def evaluate(given: Given, overrides: list[str]) -> None:
+    """Measure retrieval: of a run, of bare embeddings, or of two runs compared."""
+    overrides = overrides + [f"--config.eval.{of}={given[of]}" for of in SHORT if given[of]]
+    if given["compare"]:
+        _compare(given, overrides)
+    elif given["queries"]:
+        _evaluate_embeddings(given, overrides)
+    else:
+        _evaluate_run(given, overrides)
+
+
+def knn(given: Given, overrides: list[str]) -> None:
+    """Classify images by their nearest neighbours, on backbone features and on embeddings."""
+    checkpoint, split = _checkpoint(given), _split(given)
+    if split == "train":
+        raise UsageError("--split=train: its images are the neighbours; valid: test, val")
+    workdir, run = _run_to_measure(given, overrides)
+    from sbir_jax.knn import knn_workdir
+
+    knn_workdir(workdir, run=run, checkpoint=checkpoint, split=split)
+
+
+def dimensions(given: Given, overrides: list[str]) -> None:
+    """Measure how small embeddings may be: prefixes, PCA, int8 and binary codes, other heads."""
+    checkpoint, split = _checkpoint(given), _split(given)
+    workdir, run = _run_to_measure(given, overrides)
+    others = {}
+    for path in (Path(path.strip()) for path in given["also"].split(",") if path.strip()):
+        if not (path / "config.json").exists():
+            raise UsageError(f"--also={given['also']}: no run in {path} (no config.json)")
+        others[path] = resolve(override(stored_config(path), overrides))
+    from sbir_jax.dimensions import dimensions_workdir
+
+    dimensions_workdir(workdir, run=run, others=others, checkpoint=checkpoint, split=split)
+
+
+def configs(given: Given, overrides: list[str]) -> None:
+    """List the config files, each with the first line of its docstring."""
+    print(config_list(CONFIGS))
+
+
+def show(given: Given, overrides: list[str]) -> None:
+    """Print every setting with its meaning and valid values, before and after overrides."""
+    if given["config"] and given["workdir"]:
+        raise UsageError("--config and --workdir: show reads one of them, not both")
+    if given["workdir"]:
+        config = stored_config(workdir_of(given))
+    else:
+        config = load_config(given["config"], CONFIGS) if given["config"] else default_config()
+    before = config.to_dict()
+    after = dataclasses.asdict(resolve(override(config, overrides)))
+    print(settings_table(before, after))
+
+
+# What decides how `evaluate` evaluates, and the flags that go with one or two of these.
+_RUN, _FILES, _PAIR = ("workdir",), ("queries",), ("compare",)
+_ONE = _RUN + _FILES
+
+VERBS = {
+    "train": Verb(
+        train,
+        {
+            "config": Flag("config file; leave it out to continue the run in --workdir"),
+            "workdir": Flag("directory for config, metrics, checkpoints, results (required)"),
+        },
+        {"": "--config=configs/quickstart.py --workdir=runs/quickstart"},
+    ),
+    "evaluate": Verb(
+        evaluate,
+        {
+            "workdir": Flag("directory of a run; results go there"),
+            "generalised": Flag("also rank with the training photos in the gallery", _RUN, False),
+            "config": Flag("config file, where --checkpoint=none and there is no run", _RUN),
+            "checkpoint": Flag("best, latest, a step, or none (untrained)", _RUN + _PAIR, "best"),
+            "split": Flag("test, val or train", _RUN + _PAIR, "test"),
+            "queries": Flag("embeddings, .npz or .npy, whatever made them"),
+            "gallery": Flag("embeddings to be ranked", _FILES),
+            "query_labels": Flag("labels of the queries, where they are .npy", _FILES),
+            "gallery_labels": Flag("labels of the gallery", _FILES),
+            "relevance": Flag("what is relevant: a matrix (.npy) or TREC qrels", _FILES),
+            "seen_gallery": Flag("embeddings that also join the gallery (generalised)", _FILES),
+            "out": Flag("directory for results (of --queries: evaluation)", _FILES + _PAIR),
+            "compare": Flag("A,B: two workdirs, or --out directories, evaluated before"),
+            "metrics": Flag("names and presets (docs/metrics.md): sake,instance/acc@1", _ONE),
+            "distance": Flag("cosine, dot, l1, l2, sq_l2, linf or l<p>", _ONE),
+            "normalise": Flag("none, unit or sr", _ONE),
+            "ties": Flag("pessimistic, optimistic or expected", _ONE),
+            "no_relevant": Flag("queries without relevant items: exclude or zero", _ONE),
+            "trec": Flag("directory for qrels.txt and run.txt, as trec_eval reads them", _ONE),
+            "trec_depth": Flag("items of each query in run.txt", _ONE, "1000"),
+        },
+        {
+            "the best checkpoint of a run, on its test split": "--workdir=runs/quickstart",
+            "anyone's embeddings; keys of the files: embeddings [n, D], labels [n], ...": (
+                "--queries=sketches.npz --gallery=photos.npz --metrics=sake,P@10"
+            ),
+            "is b better than a? differences, intervals, p-values": "--compare=runs/a,runs/b",
+        },
+        modes=_RUN + _FILES + _PAIR,
+    ),
+    "knn": Verb(
+        knn,
+        {
+            "workdir": Flag("directory of a run; the table goes there (required)"),
+            "checkpoint": Flag("best, latest, a step, or none (untrained)", default="best"),
+            "split": Flag("test or val, whose neighbours are training images", default="test"),
+            "config": Flag("config file, where --checkpoint=none and there is no run"),
+        },
+        {"": "--workdir=runs/quickstart"},
+    ),
+    "dimensions": Verb(
+        dimensions,
+        {
+            "workdir": Flag("directory of a run; table and figure go there (required)"),
+            "also": Flag("A,B,...: more runs: heads of other sizes, Matryoshka training"),
+            "checkpoint": Flag("best, latest, a step, or none (untrained)", default="best"),
+            "split": Flag("test, val or train", default="test"),
+            "config": Flag("config file, where --checkpoint=none and there is no run"),
+        },
+        {"": "--workdir=runs/quickstart"},
+    ),
+    "configs": Verb(configs),
+    "show": Verb(
+        show,
+        {
+            "config": Flag("config file; leave it out to see the defaults"),
+            "workdir": Flag("show the config of this run instead"),
+        },
+        {"": "--config=configs/quickstart.py --config.optim.lr=3e-4"},
+    ),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command line (without the program's name); `cli.run` has the exit codes."""
+    return cli.run(argv, VERBS, about=__doc__, configs=CONFIGS, run_errors=RUN_ERRORS)
+
+
+# The three ways to evaluate
+
+
+def _evaluate_run(given: Given, overrides: list[str]) -> None:
+    checkpoint, split = _checkpoint(given), _split(given)
+    depth, trec = _trec_depth(given), Path(given["trec"]) if given["trec"] else None
+    if given["generalised"] and split == "train":
+        raise UsageError("--generalised: adds the photos that --split=train already ranks")
+    workdir, run = _run_to_measure(given, overrides)
+    make_directory("trec", trec)
+    from sbir_jax.evaluate import evaluate_workdir
+
+    evaluate_workdir(
+        workdir,
+        checkpoint=checkpoint,
+        split=split,
+        run=run,
+        generalised=given["generalised"],
+        trec=trec,
+        trec_depth=depth,
+    )
+
+
+def _run_to_measure(given: Given, overrides: list[str]) -> tuple[Path, RunConfig]:
+    """The workdir, and the settings of its run or, where there is none, those of --config."""
+    workdir = workdir_of(given)
     if (workdir / "config.json").exists():
         if given["config"]:
             raise UsageError(
@@ -86,11 +246,11 @@ def evaluate(given: dict[str, str], overrides: list[str]) -> None:
         for token in overrides:
             if re.match(r"--?config\.(?!data\.dir\b|eval\.)", token):
                 raise UsageError(
-                    f"{token}: evaluate can change only config.data.dir and config.eval.* of a run"
+                    f"{token}: of a run only config.data.dir and config.eval.* can change here"
                 )
-    elif checkpoint == "none" and given["config"]:
+    elif given["checkpoint"] == "none" and given["config"]:
         config = load_config(given["config"], CONFIGS)
-    elif checkpoint == "none":
+    elif given["checkpoint"] == "none":
         raise UsageError(
             f"--workdir={workdir}: no run there; --checkpoint=none needs --config=FILE"
         )
@@ -100,167 +260,79 @@ def evaluate(given: dict[str, str], overrides: list[str]) -> None:
             f"python launch.py train --config=FILE --workdir={workdir}"
         )
     run = resolve(override(config, overrides))
-    _make_workdir(workdir)
+    make_directory("workdir", workdir)
     _ready_libraries()
     _draw_demo_once(run)
-    from sbir_jax.evaluate import evaluate_workdir
-
-    evaluate_workdir(workdir, checkpoint=checkpoint, split=split, run=run)
+    return workdir, run
 
 
-def configs(given: dict[str, str], overrides: list[str]) -> None:
-    """List the config files, each with the first line of its docstring."""
-    print(config_list(CONFIGS))
-
-
-def show(given: dict[str, str], overrides: list[str]) -> None:
-    """Print every setting with its meaning and valid values, before and after overrides."""
-    if given["config"] and given["workdir"]:
-        raise UsageError("--config and --workdir: show reads one of them, not both")
-    if given["workdir"]:
-        config = stored_config(_workdir(given))
-    else:
-        config = load_config(given["config"], CONFIGS) if given["config"] else default_config()
-    before = config.to_dict()
-    after = dataclasses.asdict(resolve(override(config, overrides)))
-    print(settings_table(before, after))
-
-
-@dataclasses.dataclass(frozen=True)
-class Verb:
-    """A verb's function, its flags as {name: (default, meaning)}, and an example's arguments."""
-
-    run: Callable[[dict[str, str], list[str]], None]
-    flags: dict[str, tuple[str, str]]
-    example: str
-
-
-VERBS = {
-    "train": Verb(
-        train,
-        {
-            "config": ("", "config file; leave it out to continue the run in --workdir"),
-            "workdir": ("", "directory for config, metrics, checkpoints, results (required)"),
-        },
-        "--config=configs/quickstart.py --workdir=runs/quickstart",
-    ),
-    "evaluate": Verb(
-        evaluate,
-        {
-            "workdir": ("", "directory of the run to evaluate; results go there (required)"),
-            "checkpoint": ("best", "best, latest, a step number, or none (untrained)"),
-            "split": ("test", "test, val or train"),
-            "config": ("", "config file, only for --checkpoint=none and a workdir without a run"),
-        },
-        "--workdir=runs/quickstart",
-    ),
-    "configs": Verb(configs, {}, ""),
-    "show": Verb(
-        show,
-        {
-            "config": ("", "config file; leave it out to see the defaults"),
-            "workdir": ("", "show the config of this run instead"),
-        },
-        "--config=configs/quickstart.py --config.optim.lr=3e-4",
-    ),
-}
-
-
-def main(argv: list[str]) -> int:
-    """Runs one command line (without the program's name) and returns its exit code.
-
-    0: done, or help was asked for (no arguments ask for help too). 1: the run failed in a way
-    its message explains. 2: the command line or a setting is wrong. 130: stopped by Ctrl-C.
-    A bug in the code keeps its traceback.
-    """
-    try:
-        if not argv or argv[0] in HELP:
-            print(_verb_help(argv[1]) if argv[:1] == ["help"] and argv[1:] else _help())
-        elif not set(argv[1:]).isdisjoint(HELP):
-            print(_verb_help(argv[0]))
-        else:
-            given, overrides = _parse(argv[0], argv[1:])
-            VERBS[argv[0]].run(given, overrides)
-    except (UsageError, ConfigError, flags.Error) as error:
-        return _fail(error, code=2)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return _fail("stopped; the same command continues the run", code=130)
-    except Exception as error:
-        if isinstance(error, _run_errors()):
-            return _fail(error, code=1)
-        raise
-    return 0
-
-
-# Reading the command line
-
-
-def _parse(name: str, argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Splits a verb's arguments into its own flags and the tokens of config overrides."""
-    verb, values = _verb(name), flags.FlagValues()
-    for flag, (default, meaning) in verb.flags.items():
-        flags.DEFINE_string(flag, default, meaning, flag_values=values, allow_overwrite=False)
-    values.set_gnu_getopt(True)
-    overrides = values(["", *argv], known_only=True)[1:]
-    given = {flag: values[flag].value for flag in verb.flags}
-    for flag, value in given.items():
-        if value.startswith("--"):
-            raise UsageError(f"missing value for --{flag}; write --{flag}=VALUE")
+def _evaluate_embeddings(given: Given, overrides: list[str]) -> None:
+    if not given["gallery"]:
+        raise UsageError("missing --gallery=FILE, the embeddings to be ranked")
+    free = (*SHORT, "memory_mib")
     for token in overrides:
-        flag = re.match(r"--?([A-Za-z][^=]*)", token)
-        if flag and not (flag[1].startswith("config.") and "config" in verb.flags):
-            _unknown_flag(name, token, flag[1])
-    if overrides and "config" not in verb.flags:
-        raise UsageError(f"unexpected argument {overrides[0]!r}; {name} takes none")
-    return given, overrides
+        if not re.match(rf"--?config\.eval\.({'|'.join(free)})\b", token):
+            raise UsageError(
+                f"{token}: with --queries only config.eval.{{{','.join(free)}}} matter"
+            )
+    settings = resolve(override(default_config(), overrides)).eval
+    names = ("query_labels", "gallery_labels", "relevance", "seen_gallery", "trec")
+    files = {name: Path(given[name]) if given[name] else None for name in names}
+    depth, out = _trec_depth(given), Path(given["out"] or "evaluation")
+    make_directory("out", out)
+    make_directory("trec", files["trec"])
+    _ready_libraries()
+    from sbir_jax.bare import evaluate_embeddings
+
+    evaluate_embeddings(
+        Path(given["queries"]),
+        Path(given["gallery"]),
+        settings=settings,
+        out=out,
+        trec_depth=depth,
+        **files,
+    )
 
 
-def _unknown_flag(verb: str, token: str, flag: str) -> None:
-    own = [f"--{valid}" for valid in VERBS[verb].flags]
-    if own:
-        paths = [path for path, _ in settings()]
-        if flag in paths:
-            raise UsageError(f"{token}: no such flag of {verb}; did you mean --config.{flag}?")
-        own.append("--config.GROUP.SETTING")
-    valid = nearest(f"--{flag}", [*own, "--help"])
-    raise UsageError(f"{token}: no such flag of {verb}; {valid}")
+def _compare(given: Given, overrides: list[str]) -> None:
+    if overrides:
+        raise UsageError(f"{overrides[0]}: --compare reads evaluations as they are")
+    pair = [path.strip() for path in given["compare"].split(",")]
+    if len(pair) != 2 or not all(pair):
+        raise UsageError(
+            f"--compare={given['compare']}: expected two directories, as in runs/a,runs/b"
+        )
+    checkpoint, split = _checkpoint(given), _split(given)
+    out = Path(given["out"]) if given["out"] else None
+    make_directory("out", out)
+    from sbir_jax.compare import compare_evaluations
+
+    compare_evaluations(*map(Path, pair), split=split, checkpoint=checkpoint, out=out)
 
 
-def _verb(name: str) -> Verb:
-    if name not in VERBS:
-        raise UsageError(f"{name!r}: no such verb; {nearest(name, VERBS)}")
-    return VERBS[name]
+# Flags
 
 
-def _workdir(given: dict[str, str]) -> Path:
-    if not given["workdir"]:
-        raise UsageError("missing --workdir=DIR, the directory of the run, as in runs/a")
-    workdir = Path(given["workdir"])
-    if workdir.exists() and not workdir.is_dir():
-        raise UsageError(f"--workdir={workdir}: is a file; name a directory")
-    return workdir
+def _checkpoint(given: Given) -> str:
+    checkpoint = given["checkpoint"]
+    if checkpoint not in ("best", "latest", "none") and not checkpoint.isdecimal():
+        valid = nearest(checkpoint, ("best", "latest", "none"))
+        raise UsageError(f"--checkpoint={checkpoint}: {valid}, or a step number")
+    return checkpoint
 
 
-def _make_workdir(workdir: Path) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--workdir={workdir}: cannot be made: {error.strerror}") from None
-    if not os.access(workdir, os.W_OK | os.X_OK):
-        raise UsageError(f"--workdir={workdir}: cannot be written to")
+def _split(given: Given) -> str:
+    if given["split"] not in ("test", "val", "train"):
+        valid = nearest(given["split"], ("test", "val", "train"))
+        raise UsageError(f"--split={given['split']}: {valid}")
+    return given["split"]
 
 
-def _run_errors() -> tuple[type[Exception], ...]:
-    loaded = [(sys.modules.get(module), name) for module, name in RUN_ERRORS.items()]
-    return tuple(getattr(module, name) for module, name in loaded if hasattr(module, name))
-
-
-def _fail(error: object, *, code: int) -> int:
-    text = " ".join(str(error).split()).removeprefix("flag ")
-    print(f"launch.py: {text}", file=sys.stderr)
-    return code
+def _trec_depth(given: Given) -> int:
+    depth = given["trec_depth"]
+    if not (depth.isdecimal() and int(depth) > 0):
+        raise UsageError(f"--trec_depth={depth}: expected a whole number, at least 1")
+    return int(depth)
 
 
 # Before a run
@@ -283,34 +355,6 @@ def _draw_demo_once(run: RunConfig) -> None:
         from data_prep.prepare import prepare
 
         prepare("demo", data_dir=run.data.dir)
-
-
-# Text
-
-
-def _help() -> str:
-    lines = [__doc__.strip(), "", "Verbs (python launch.py VERB --help tells more):", ""]
-    for name, verb in VERBS.items():
-        lines += [f"  {name:<10}{verb.run.__doc__}", " " * 12 + _example(name)]
-    return "\n".join([*lines, "", "Configs:", "", config_list(CONFIGS)])
-
-
-def _verb_help(name: str) -> str:
-    verb = _verb(name)
-    lines = [f"python launch.py {name}: {verb.run.__doc__}", ""]
-    for flag, (default, meaning) in verb.flags.items():
-        lines.append(f"  --{flag:<12}{meaning}" + (f" (default: {default})" if default else ""))
-    if "config" in verb.flags:
-        lines += [
-            "  --config.GROUP.SETTING=VALUE",
-            "                override one setting, as in --config.data.batch_size=128; to see all",
-            "                settings and their valid values: python launch.py show --config=FILE",
-        ]
-    return "\n".join([*lines, "", "Example:", f"  {_example(name)}"])
-
-
-def _example(name: str) -> str:
-    return f"python launch.py {name} {VERBS[name].example}".strip()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Library functions receive values from these dataclasses, never the ConfigDict it
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Iterator
@@ -17,15 +16,10 @@ from typing import Any
 
 import ml_collections
 
-
-class ConfigError(ValueError):
-    """A setting that cannot work. Its message is one line: config path, bad value, valid values."""
-
-
-def setting(default: Any, doc: str, *, choices: tuple = (), low=None, high=None) -> Any:
-    """A dataclass field with its one-line meaning and its valid values (bounds inclusive)."""
-    metadata = {"doc": doc, "choices": choices, "low": low, "high": high}
-    return dataclasses.field(default=default, metadata=metadata)
+from sbir_jax import loss_config
+from sbir_jax.loss_config import LossConfig
+from sbir_jax.ranking import names
+from sbir_jax.setting import ConfigError, duration_steps, nearest, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,12 +46,13 @@ class DataConfig:
     sampler: str = setting(
         "pairs",
         "pairs: each sketch with its own photo, or one of its class; "
-        "instances: linked pairs only, no photo twice; classes: P classes x K of each side",
-        choices=("pairs", "instances", "classes"),
+        "instances: linked pairs only, no photo twice; classes: P classes x K of each side; "
+        "confusable: the same, with classes that the last validation confused in one batch",
+        choices=("pairs", "instances", "classes", "confusable"),
     )
     batch_size: int = setting(64, "sketch-photo pairs in the global batch", low=2, high=1 << 20)
     per_class: int = setting(
-        4, "K of the `classes` sampler; P = batch_size / K", low=1, high=1 << 16
+        4, "K of `classes` and `confusable`; P = batch_size / K", low=1, high=1 << 16
     )
 
 
@@ -117,32 +112,6 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """What is minimised, over the global batch, in both directions."""
-
-    name: str = setting(
-        "infonce", "infonce is supervised contrastive", choices=("infonce", "triplet")
-    )
-    match: str = setting(
-        "class",
-        "what counts as a positive: the same class, or the same instance (then the "
-        "same-class others are negatives)",
-        choices=("class", "instance"),
-    )
-    pairs: str = setting(
-        "cross",
-        "cross: sketches with photos; joint: every two images of the batch, of one side or two",
-        choices=("cross", "joint"),
-    )
-    temperature: float = setting(0.1, "softmax temperature of infonce", low=1e-4, high=100.0)
-    margin: float = setting(0.2, "triplet margin, in units of `distance`", low=0.0, high=100.0)
-    distance: str = setting("l2", "triplet distance", choices=("l2", "sq_l2", "cosine"))
-    miner: str = setting(
-        "semi_hard", "which triplets count", choices=("random", "semi_hard", "batch_hard")
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     """The optimiser and its schedule (linear warm-up, then cosine to zero)."""
 
@@ -178,25 +147,37 @@ class EvalConfig:
     batch_size: int = setting(256, "images embedded at a time", low=1, high=1 << 20)
     metric: str = setting(
         "category/mAP@all",
-        "validation metric that decides the best checkpoint (higher is better)",
-        choices=(
-            "category/mAP@all",
-            "category/P@1",
-            "category/P@10",
-            "instance/recall@1",
-            "instance/recall@5",
-            "instance/recall@10",
-            "instance/MRR",
-        ),
+        "validation metric that decides the best checkpoint (higher is better): category/NAME or "
+        "instance/NAME",
+    )
+    metrics: str = setting(
+        "standard",
+        "what `evaluate` reports: names and presets, separated by commas, such as "
+        "'sake, instance/acc@1'",
     )
     distance: str = setting(
-        "cosine", "distance that ranks the gallery", choices=("cosine", "l2", "l1")
+        "cosine",
+        "distance that ranks the gallery: cosine, dot, l1, l2, sq_l2, linf, or l<p> with p >= 1",
     )
-    block_mib: int = setting(
-        64,
-        "largest block of the distance matrix, in MiB; ranking takes about five times it",
-        low=1,
-        high=1 << 20,
+    normalise: str = setting(
+        "none",
+        "what is done to embeddings before the distance; unit: divide by the L2 norm; sr: signed "
+        "square root first",
+        choices=("none", "unit", "sr"),
+    )
+    ties: str = setting(
+        "pessimistic",
+        "among equal distances relevant items come last, first, or in any order (the expected "
+        "value)",
+        choices=("pessimistic", "optimistic", "expected"),
+    )
+    no_relevant: str = setting(
+        "exclude",
+        "queries without a relevant item in the gallery: left out of the means, or counted as 0",
+        choices=("exclude", "zero"),
+    )
+    memory_mib: int = setting(
+        0, "memory that ranking may use, in MiB (0: by what is free)", low=0, high=1 << 24
     )
 
 
@@ -241,48 +222,10 @@ def resolve(config: ml_collections.ConfigDict | dict) -> RunConfig:
     return run
 
 
-def nearest(name: str, valid) -> str:
-    """`; did you mean 'x'?` or the list of valid names, to end an error line with."""
-    valid = [str(v) for v in valid]
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}valid: {', '.join(valid)}"
-
-
-_DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*(steps?|epochs?|examples?|%)\s*")
-
-
-def duration_steps(
-    text: str, *, path: str, batch_size: int, epoch_size: int, total: int | None = None
-) -> int:
-    """Steps in a duration such as '400 steps', '30 epochs', '25600 examples' or '5%'.
-
-    An example is one sketch-photo pair, an epoch is `epoch_size` of them; parts of a step are
-    rounded up. Percent needs `total` steps.
-
-    Raises:
-      ConfigError: `text` does not parse, is percent without a total, or is not above zero
-        (a zero is allowed with `total`, where it switches the thing off).
-    """
-    match = _DURATION.fullmatch(text)
-    units = "steps, epochs or examples" + (", or %" if total is not None else "")
-    if not match or (match[2] == "%" and total is None):
-        raise ConfigError(
-            f"config.{path}={text!r}: expected a number of {units}, such as '400 steps'"
-        )
-    amount, unit = float(match[1]), match[2].rstrip("s")
-    if amount > 1e12:
-        raise ConfigError(f"config.{path}={text!r}: at most 1e12")
-    scale = {
-        "step": 1.0,
-        "epoch": epoch_size / batch_size,
-        "example": 1 / batch_size,
-        "%": (total or 0) / 100,
-    }
-    steps = math.ceil(round(amount * scale[unit], 6))
-    if steps < 1 and total is None:
-        raise ConfigError(f"config.{path}={text!r}: must be at least one step")
-    return steps
+# Every level that an evaluation may have: by class, by photo, in a gallery with seen items too, by
+# a relevance of the user's own.
+LEVELS = ("category", "instance", "generalised", "given")
+_DISTANCES = ("cosine", "dot", "sq_l2", "linf")  # and l<p>
 
 
 def _build(schema: type, values: Any, prefix: str) -> Any:
@@ -333,14 +276,15 @@ def _check_together(run: RunConfig) -> None:
             f"config.data.load_size={data.load_size}: must be at least "
             f"config.data.image_size={data.image_size}"
         )
-    if data.sampler == "classes" and data.batch_size % data.per_class:
+    by_class = data.sampler in ("classes", "confusable")
+    if by_class and data.batch_size % data.per_class:
         raise ConfigError(
             f"config.data.per_class={data.per_class}: must divide "
             f"config.data.batch_size={data.batch_size}"
         )
-    if run.loss.match == "instance" and data.sampler == "classes":
+    if run.loss.match == "instance" and by_class:
         raise ConfigError(
-            "config.data.sampler='classes': config.loss.match='instance' needs "
+            f"config.data.sampler={data.sampler!r}: config.loss.match='instance' needs "
             "'pairs' or 'instances'"
         )
     for path, text in (
@@ -350,3 +294,28 @@ def _check_together(run: RunConfig) -> None:
     ):
         duration_steps(text, path=path, batch_size=1, epoch_size=1, total=1)
     duration_steps(run.train.duration, path="train.duration", batch_size=1, epoch_size=1)
+    loss_config.check(run.loss, dim=run.model.embed_dim)
+    _check_evaluation(run.eval)
+
+
+def _check_evaluation(settings: EvalConfig) -> None:
+    level, _, name = settings.metric.partition("/")
+    if level not in ("category", "instance") or not name:
+        raise ConfigError(
+            f"config.eval.metric={settings.metric!r}: expected category/NAME or instance/NAME, "
+            "such as category/mAP@all"
+        )
+    try:
+        names.parse(name)
+    except names.MetricError as error:
+        raise ConfigError(f"config.eval.metric={settings.metric!r}: {error}") from None
+    try:
+        names.select(settings.metrics, LEVELS)
+    except names.MetricError as error:
+        raise ConfigError(f"config.eval.metrics={settings.metrics!r}: {error}") from None
+    power = re.fullmatch(r"l([0-9]+(?:\.[0-9]+)?)", settings.distance)
+    if settings.distance not in _DISTANCES and not (power and float(power[1]) >= 1):
+        valid = nearest(settings.distance, (*_DISTANCES, "l1", "l2"))
+        raise ConfigError(
+            f"config.eval.distance={settings.distance!r}: {valid}, or l<p> with p >= 1 such as l3"
+        )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +9,26 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from tqdm import tqdm
+from PIL import Image
 
-from sbir_jax import __version__, ranking, results, sharding
+from sbir_jax import report, results, sharding, tables
 from sbir_jax.checkpoint import restore_from
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.pipeline import decoded
+from sbir_jax.data.sampling import class_confusion
 from sbir_jax.data.source import Dataset, open_dataset
+from sbir_jax.embeddings import Embeddings
+from sbir_jax.measure import check_metric, chosen, measure, rank_all
 from sbir_jax.models import dual
+from sbir_jax.ranking.presets import STANDARD
+from sbir_jax.ranking.relevance import Relevance, by_ids
+from sbir_jax.ranking.summary import summarise
 from sbir_jax.step import make_embed_step
+from sbir_jax.stopwatch import stopwatch
 
-_KS = (1, 5, 10)
-_TOP = 10  # nearest photos kept of each query, for the picture
+_PICTURE_QUERIES, _PICTURE_PHOTOS, _PICTURE_SIZE = 8, 10, 128
+# A sketch is confused if one of so many nearest photos is of another class.
+_CONFUSED_AMONG = 10
 
 
 class Evaluator:
@@ -41,71 +46,95 @@ class Evaluator:
         Raises:
           ConfigError: `config.eval.metric` cannot be measured on it.
         """
+        check_metric(self.run.eval)
         metric = self.run.eval.metric
-        level = metric.split("/")[0]
-        queries, gallery = self.relevance("val")[level]
-        if not np.isin(queries[queries >= 0], gallery).any():
+        level = metric.partition("/")[0]
+        if level not in self.relevance("val"):
             raise ConfigError(
                 f"config.eval.metric={metric!r}: no sketch of the val split of "
                 f"{self.dataset.name!r} has a relevant photo by {level}"
             )
 
-    def relevance(self, split: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """(ids of the sketches, ids of the photos) by category and by instance."""
+    def relevance(self, split: str) -> dict[str, Relevance]:
+        """By category and by instance, each if any sketch has a relevant photo."""
         sketch, photo = (self.dataset.index(split, side) for side in dual.MODALITIES)
-        return {
-            "category": (sketch.label, photo.label),
-            "instance": (sketch.instance, photo.instance),
+        levels = {
+            "category": by_ids(sketch.label, photo.label),
+            "instance": by_ids(sketch.instance, photo.instance),
         }
+        return {level: of for level, of in levels.items() if of.counts.any()}
 
-    def embed(self, split: str, modality: str, params: Any, model_state: Any) -> np.ndarray:
-        """Embeddings of one side of a split, in record order: float32 [N, embed_dim]."""
+    def embed(self, split: str, modality: str, params: Any, model_state: Any) -> Embeddings:
+        """Embeddings of one side of a split, in record order, with labels and instances."""
         images, doing = self.dataset.images(split, modality), f"embedding {modality} images"
         parts = []
         for part in decoded(images, self.run.data, rows=self._rows, doing=doing):
             batch = np.pad(part, [(0, self._rows - len(part)), (0, 0), (0, 0), (0, 0)])
             out = self._embed(params, model_state, self._place(batch), modality)
             parts.append(np.asarray(out)[: len(part)])
-        return np.concatenate(parts)
+        index = self.dataset.index(split, modality)
+        return Embeddings(np.concatenate(parts), index.label, index.instance, None)
 
-    def rank(self, split: str, sketches: np.ndarray, photos: np.ndarray) -> ranking.Ranking:
-        """Ranks the photos of a split for its sketches."""
-        return ranking.rank(
-            sketches,
-            photos,
-            self.relevance(split),
-            distance=self.run.eval.distance,
-            ks=_KS,
-            top=_TOP,
-            block_mib=self.run.eval.block_mib,
-            row_multiple=self.mesh.size,
-            place=self._place,
-            replicate=lambda x: sharding.put_copy(self.mesh, x),
-            progress=lambda blocks: tqdm(
-                blocks, desc="ranking", unit="block", delay=2, leave=False, disable=None
-            ),
-        )
+    def validate(self, params: Any, model_state: Any) -> tuple[dict[str, float], np.ndarray | None]:
+        """Scores of the validation split, {"category/mAP@all": 0.61, ...}, and its confusion.
 
-    def validate(self, params: Any, model_state: Any) -> dict[str, float]:
-        """Scores of the validation split: {"category/mAP@all": 0.61, ...}."""
+        The standard metrics and the one that chooses the best checkpoint; no intervals, no curves.
+        The confusion is that of `sampling.class_confusion`, if the sampler learns from it.
+        """
         sides = [self.embed("val", side, params, model_state) for side in dual.MODALITIES]
-        return results.values(results.summaries(self.rank("val", *sides)))
+        levels = self.relevance("val")
+        level, _, name = self.run.eval.metric.partition("/")
+        asked = {of: dict.fromkeys(STANDARD[of]) for of in levels}
+        asked[level][name] = None
+        names = {of: tuple(wanted) for of, wanted in asked.items()}
+        learns = self.run.data.sampler == "confusable"
+        top = _CONFUSED_AMONG if learns else 0
+        ranked = rank_all(*sides, levels, names, self.run.eval, top=top, mesh=self.mesh)
+        rule = self.run.eval.no_relevant
+        scores = {
+            f"{level}/{name}": found["value"]
+            for level, of in ranked.scores.items()
+            for name, found in summarise(of, no_relevant=rule, resamples=0).items()
+            if isinstance(found, dict)
+        }
+        if not learns:
+            return scores, None
+        labels = [side.labels for side in sides]
+        return scores, class_confusion(ranked.nearest, *labels, classes=len(self.dataset.classes))
 
     def _place(self, rows: np.ndarray) -> jax.Array:
         return sharding.put_rows(self.mesh, rows[sharding.local_rows(self.mesh, len(rows))])
 
 
 def evaluate_workdir(
-    workdir: Path, *, checkpoint: str, split: str, run: RunConfig, mesh: Mesh | None = None
+    workdir: Path,
+    *,
+    checkpoint: str,
+    split: str,
+    run: RunConfig,
+    generalised: bool = False,
+    trec: Path | None = None,
+    trec_depth: int = 1000,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint ("best", "latest", a step, or "none": untrained) on a split.
 
-    Prints a table, adds an entry to `workdir/results.json`, saves a picture of some retrievals as
-    `workdir/retrievals_SPLIT_CHECKPOINT.png` and returns the entry.
+    Prints a table, adds an entry to `workdir/results.json`, writes `per_class.csv`, `curves.csv`,
+    `scores.npz` and a picture of some retrievals into `workdir/evaluation/SPLIT_CHECKPOINT`, and
+    returns the entry.
+
+    Args:
+      workdir: of the run.
+      checkpoint, split: which parameters, and which images.
+      run: its settings.
+      generalised: also rank the photos of the split and those of the training split together.
+      trec: directory for `run.txt` and `qrels.txt`.
+      trec_depth: photos of each sketch in `run.txt`.
+      mesh: devices; all by default.
 
     Raises:
       CheckpointError: there is no such checkpoint, or it is not of this model.
-      ConfigError: the split has no sketches or no photos.
+      ConfigError: the split has no sketches or no photos, or metrics that are not valid.
       DatasetError: the dataset is missing or damaged.
     """
     workdir, mesh = Path(workdir), mesh or sharding.make_mesh()
@@ -113,40 +142,59 @@ def evaluate_workdir(
     for side in dual.MODALITIES:
         if not len(dataset.index(split, side)):
             raise ConfigError(f"--split={split}: no {side} in this split of {dataset.name!r}")
-    step, params, model_state = _parameters(run, workdir, checkpoint, mesh)
     evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
-    with _stopwatch() as embedding:
-        sketches, photos = (
-            evaluator.embed(split, side, params, model_state) for side in dual.MODALITIES
+    levels = evaluator.relevance(split)
+    if not levels:
+        raise ConfigError(f"--split={split}: no sketch of {dataset.name!r} has a relevant photo")
+    names = chosen(run.eval, levels, generalised=generalised)
+    step, params, model_state = _parameters(run, workdir, checkpoint, mesh)
+    with stopwatch() as embedding:
+        wanted = [(split, side) for side in dual.MODALITIES]
+        wanted += [("train", "photo")] if generalised else []
+        sketches, photos, *seen = (
+            evaluator.embed(*images, params, model_state) for images in wanted
         )
-    with _stopwatch() as searching:
-        ranked = evaluator.rank(split, sketches, photos)
+    evaluation, nearest = measure(
+        sketches,
+        photos,
+        levels,
+        names,
+        run.eval,
+        seen=seen[0] if seen else None,
+        classes=np.array(dataset.classes)[sketches.labels],
+        source=f"{dataset.fingerprint} {split}",
+        top=max(_PICTURE_PHOTOS, trec_depth if trec else 0),
+        mesh=mesh,
+    )
+    images = sum(len(of.vectors) for of in (sketches, photos, *seen))
+    times = evaluation.entry["time"]
     entry = {
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
         "split": split,
         "checkpoint": checkpoint,
         "step": step,
-        "distance": run.eval.distance,
-        "ties": "pessimistic",
-        **results.summaries(ranked),
+        **evaluation.entry,
         "time": {
             "embed_seconds": embedding["seconds"],
-            "images_per_s": (len(sketches) + len(photos)) / embedding["seconds"],
-            "rank_seconds": searching["seconds"],
-            "queries_per_s": len(sketches) / searching["seconds"],
-            "compile_seconds": embedding["compile_seconds"] + searching["compile_seconds"],
+            "images_per_s": images / embedding["seconds"],
+            **times,
+            "compile_seconds": embedding["compile_seconds"] + times["compile_seconds"],
         },
-        "device": mesh.devices.flat[0].device_kind,
-        "devices": mesh.size,
-        "sbir_jax": __version__,
     }
-    print(results.table(entry, sketches=len(sketches), photos=len(photos)))
-    workdir.mkdir(parents=True, exist_ok=True)
-    stored = results.store(workdir, entry)
-    picture = workdir / f"retrievals_{split}_{checkpoint}.png"
-    results.draw_retrievals(dataset, split, ranked, fit=run.data.fit).save(picture)
-    print(f"wrote {stored} and {picture}")
+    trained = "untrained" if checkpoint == "none" else f"checkpoint of step {step} ({checkpoint})"
+    print(tables.of_evaluation(entry, f"{dataset.name}, {split} split, {trained}"))
+    if "instance" not in levels:
+        print("no sketch is linked to a photo of this split: no instance retrieval")
+    folder = results.folder_of(workdir, split, checkpoint)
+    results.write_files(folder, evaluation)
+    picture = _draw_retrievals(dataset, split, nearest[:, :_PICTURE_PHOTOS], fit=run.data.fit)
+    picture.save(folder / "retrievals.png")
+    stored = results.add_entry(workdir, entry)
+    print(f"wrote {stored} and the files of this evaluation into {folder}")
+    if trec:
+        results.write_trec(trec, sketches, photos, levels, nearest[:, :trec_depth])
+        print(f"wrote run.txt and qrels.txt into {trec}")
     return entry
 
 
@@ -162,23 +210,24 @@ def _parameters(run: RunConfig, workdir: Path, checkpoint: str, mesh: Mesh) -> t
     return step, items["params"], items["model_state"]
 
 
-_compiling = {"seconds": 0.0}
-
-
-def _on_duration(event: str, seconds: float, **_details: Any) -> None:
-    if event.startswith("/jax/core/compile/"):
-        _compiling["seconds"] += seconds
-
-
-jax.monitoring.register_event_duration_secs_listener(_on_duration)
-
-
-@contextlib.contextmanager
-def _stopwatch() -> Iterator[dict[str, float]]:
-    """Fills in `seconds` without compiling, and `compile_seconds`."""
-    spent: dict[str, float] = {}
-    started, compiled = time.perf_counter(), _compiling["seconds"]
-    yield spent
-    spent["compile_seconds"] = _compiling["seconds"] - compiled
-    whole = time.perf_counter() - started
-    spent["seconds"] = max(whole - spent["compile_seconds"], 1e-9)
+def _draw_retrievals(dataset: Dataset, split: str, nearest: np.ndarray, *, fit: str) -> Image.Image:
+    """A picture: some query sketches, evenly spread over the classes, and their nearest photos."""
+    sketch, photo = (dataset.index(split, side) for side in dual.MODALITIES)
+    by_class = np.argsort(sketch.label, kind="stable")
+    shown = by_class[
+        np.linspace(0, len(by_class) - 1, min(_PICTURE_QUERIES, len(by_class))).astype(int)
+    ]
+    near = nearest[shown]
+    size = {"size": _PICTURE_SIZE, "fit": fit}
+    queries = dataset.images(split, "sketch").load(shown, **size)
+    photos = dataset.images(split, "photo").load(near.ravel(), **size)
+    instance = sketch.instance[shown]
+    return report.retrieval_grid(
+        queries[..., 0] if queries.shape[-1] == 1 else queries,
+        photos.reshape(*near.shape, *photos.shape[1:]),
+        photo.label[near] == sketch.label[shown][:, None],
+        instance=(photo.instance[near] == instance[:, None]) & (instance >= 0)[:, None],
+        query_names=[dataset.classes[c] for c in sketch.label[shown]],
+        result_names=[[dataset.classes[c] for c in row] for row in photo.label[near]],
+        title=f"{dataset.name}, {split}: nearest photos of {len(shown)} sketches",
+    )

@@ -18,7 +18,7 @@ from sbir_jax.overrides import stored_config
 # Settings that a resumed run may change: they alter no number of the training itself.
 _FREE = {
     "data.dir", "data.feed", "data.workers", "train.log_every", "train.eval_every",
-    "eval.batch_size", "eval.block_mib",
+    "eval.batch_size", "eval.metrics", "eval.memory_mib",
 }  # fmt: skip
 
 
@@ -35,10 +35,12 @@ def check_same_run(run: RunConfig, dataset: Dataset, workdir: Path) -> None:
     if not (has_checkpoint and (workdir / "config.json").exists()):
         return
     stored = resolve(stored_config(workdir))
+    # The confusable sampler learns from validations.
+    free = _FREE - ({"train.eval_every"} if run.data.sampler == "confusable" else set())
     changed = [
         f"config.{name}={_get(run, name)!r} (was {_get(stored, name)!r})"
         for name, _ in settings()
-        if name not in _FREE and _get(stored, name) != _get(run, name)
+        if name not in free and _get(stored, name) != _get(run, name)
     ]
     if changed:
         raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from sbir_jax.config import (
@@ -15,6 +16,8 @@ from sbir_jax.config import (
     resolve,
     settings,
 )
+from sbir_jax.ranking.rank import rank
+from sbir_jax.ranking.relevance import by_ids
 
 
 def flattened(tree: dict, prefix: str = "") -> dict:
@@ -63,9 +66,16 @@ def test_every_default_obeys_its_own_limits():
         ("optim.lr", -0.1, ["config.optim.lr=-0.1", "0.0 to 100.0"]),
         ("loss.name", "triplt", ["config.loss.name='triplt'", "did you mean 'triplet'", "infonce"]),
         ("loss.name", "None", ["config.loss.name='None'", "infonce, triplet"]),
-        ("loss", 3, ["config.loss=3", "a group", "temperature"]),
+        ("loss", 3, ["config.loss=3", "a group", "matryoshka"]),
         ("optim.lrr", 1.0, ["config.optim.lrr", "did you mean 'lr'", "weight_decay"]),
         ("data.load_size", 32, ["config.data.load_size=32", "config.data.image_size=64"]),
+        ("eval.metric", "mAP@all", ["config.eval.metric='mAP@all'", "category/NAME"]),
+        ("eval.metric", "pixel/mAP@all", ["config.eval.metric='pixel/mAP@all'", "instance/NAME"]),
+        ("eval.metric", "category/mAP@200", ["config.eval.metric=", "mAP@200/min"]),
+        ("eval.metrics", "sake,P@0", ["config.eval.metrics='sake,P@0'", "P@0"]),
+        ("eval.distance", "l0.5", ["config.eval.distance='l0.5'", "l<p> with p >= 1"]),
+        ("eval.distance", "cosin", ["config.eval.distance='cosin'", "did you mean 'cosine'"]),
+        ("eval.ties", "none", ["config.eval.ties='none'", "pessimistic, optimistic, expected"]),
         ("train.duration", "ten", ["config.train.duration='ten'", "steps, epochs or examples"]),
         ("train.duration", "10%", ["config.train.duration='10%'", "steps, epochs or examples"]),
         ("train.duration", "0 steps", ["config.train.duration='0 steps'", "at least one step"]),
@@ -112,6 +122,18 @@ def test_settings_that_contradict_each_other_are_both_named(changes, expected):
         resolve(config)
     for part in expected:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cosine", "dot", "l1", "l2", "sq_l2", "linf", "l3", "l1.5"])
+def test_a_distance_that_settings_accept_can_be_computed(name):
+    """Whatever `resolve` lets through as eval.distance ranks a gallery."""
+    config = default_config()
+    config.eval.distance = name
+    points, ids = np.eye(3, dtype=np.float32), np.arange(3)
+    relevance = {"instance": by_ids(ids, ids)}
+    names = {"instance": ("acc@1",)}
+    found = rank(points, points, relevance, names, distance=resolve(config).eval.distance)
+    assert found.scores["instance"].metrics["acc@1"].tolist() == [1, 1, 1]
 
 
 def test_missing_setting_says_where_to_start():

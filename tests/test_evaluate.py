@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
@@ -10,10 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from front_door import launch
 from PIL import Image
+from sklearn.metrics import average_precision_score
 from tiny import TINY, metric_lines, small_backbone, stored, tiny_run, tiny_tree
 
-from sbir_jax import sharding
+from sbir_jax import evaluate, sharding
 from sbir_jax.checkpoint import CheckpointError
 from sbir_jax.config import ConfigError
 from sbir_jax.data import augment
@@ -80,15 +83,13 @@ def test_the_last_batch_is_padded_and_never_counted(
     run = dataclasses.replace(run, eval=dataclasses.replace(run.eval, batch_size=batch))
     mesh = sharding.make_mesh(jax.devices()[:devices])
     evaluator = Evaluator(run, open_dataset(TINY, tiny_data), dual.define(run.model), mesh)
-    found = evaluator.embed("test", "sketch", *sharding.put_copy(mesh, parameters))
+    found = evaluator.embed("test", "sketch", *sharding.put_copy(mesh, parameters)).vectors
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, one_by_one["sketch"], atol=2e-6)
 
 
 def reference(one_by_one, dataset) -> dict[str, float]:
     """The metrics by scikit-learn and by a loop over sorted distances."""
-    from sklearn.metrics import average_precision_score
-
     similarity = one_by_one["sketch"].astype(np.float64) @ one_by_one["photo"].T
     sketch, photo = (dataset.index("test", side) for side in ("sketch", "photo"))
     precisions, first, reciprocal, recall_1, recall_5 = [], [], [], [], []
@@ -105,8 +106,8 @@ def reference(one_by_one, dataset) -> dict[str, float]:
         "category/mAP@all": np.mean(precisions),
         "category/P@1": np.mean(first),
         "instance/MRR": np.mean(reciprocal),
-        "instance/recall@1": np.mean(recall_1),
-        "instance/recall@5": np.mean(recall_5),
+        "instance/acc@1": np.mean(recall_1),
+        "instance/acc@5": np.mean(recall_5),
     }
 
 
@@ -118,7 +119,7 @@ def test_metrics_equal_scikit_learn_on_independent_embeddings(copy, one_by_one, 
     entry = evaluate_workdir(workdir, checkpoint="best", split="test", run=run, mesh=mesh)
     dataset = open_dataset(TINY, run.data.dir)
     for name, value in reference(one_by_one, dataset).items():
-        level, metric = name.split("/")
+        level, _, metric = name.partition("/")
         assert entry[level][metric]["value"] == pytest.approx(value, abs=1e-6), name
     assert (entry["category"]["queries"], entry["category"]["gallery"]) == (20, 10)
     assert entry["dataset_fingerprint"] == dataset.fingerprint
@@ -128,12 +129,11 @@ def test_metrics_equal_scikit_learn_on_independent_embeddings(copy, one_by_one, 
 
 
 def test_chance_is_beside_every_value(copy):
-    """Two of ten photos are relevant by category and one by instance: P@1 is 0.2, recall@5 0.5."""
+    """Two of ten photos are relevant by category and one by instance: P@1 is 0.2, acc@5 0.5."""
     run, workdir = copy
     entry = evaluate_workdir(workdir, checkpoint="best", split="test", run=run)
     assert entry["category"]["P@1"]["chance"] == pytest.approx(0.2)
-    assert entry["category"]["recall@5"]["chance"] == pytest.approx(0.5)
-    assert entry["instance"]["recall@5"]["chance"] == pytest.approx(0.5)
+    assert entry["instance"]["acc@5"]["chance"] == pytest.approx(0.5)
     harmonic = sum(1 / rank for rank in range(1, 11)) / 10
     assert entry["instance"]["MRR"]["chance"] == pytest.approx(harmonic)
 
@@ -145,9 +145,9 @@ def test_validation_while_training_is_the_evaluation_of_that_step(copy):
     entry = evaluate_workdir(workdir, checkpoint="latest", split="val", run=run, mesh=mesh)
     (logged,) = (x for x in metric_lines(workdir) if (x["kind"], x["step"]) == ("val", 6))
     scores = {name: value for name, value in logged.items() if "/" in name}
-    assert len(scores) == 10
+    assert {"category/mAP@all", "category/P@1", "instance/acc@1", "instance/MRR"} <= scores.keys()
     for name, value in scores.items():
-        level, metric = name.split("/")
+        level, _, metric = name.partition("/")
         assert entry[level][metric]["value"] == value, name
 
 
@@ -181,15 +181,103 @@ def test_the_untrained_baseline_needs_no_run(tiny_data, tmp_path):
 
 
 def test_the_picture_shows_eight_queries_and_their_photos(copy):
-    """retrievals_test_best.png has room for 8 rows of a sketch and ten 128-px photos."""
+    """retrievals.png has room for 8 rows of a sketch and ten 128-px photos."""
     run, workdir = copy
     evaluate_workdir(workdir, checkpoint="best", split="test", run=run)
-    with Image.open(workdir / "retrievals_test_best.png") as picture:
+    with Image.open(workdir / "evaluation/test_best/retrievals.png") as picture:
         width, height = picture.size
         colours = len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0))
     assert 11 * 128 < width < 2 * 11 * 128
     assert 8 * 128 < height < 2 * 8 * 128
     assert colours > 100
+
+
+def test_files_of_one_evaluation_stand_in_its_own_folder(copy):
+    """evaluation/test_best has tables, curves, scores and a picture; --trec has its own files."""
+    run, workdir = copy
+    trec = workdir / "trec"
+    evaluate_workdir(workdir, checkpoint="best", split="test", run=run, trec=trec, trec_depth=3)
+    counts = {path.name: len(path.read_text().splitlines()) for path in trec.iterdir()}
+    assert counts == {"run.txt": 20 * 3, "qrels.txt": 20 * 2, "qrels_instance.txt": 20}
+    folder = workdir / "evaluation/test_best"
+    names = {"per_class.csv", "curves.csv", "scores.npz", "retrievals.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    with (folder / "per_class.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == ["ant", "bee", "cow", "dog", "elk"]
+    assert {(row["category/queries"], row["instance/queries"]) for row in rows} == {("4", "4")}
+
+
+def test_generalised_retrieval_also_searches_the_training_photos(
+    copy, one_by_one, parameters, monkeypatch
+):
+    """mAP among test and training photos is scikit-learn's, and each image is embedded once."""
+    run, workdir = copy
+    mesh, embedded = sharding.make_mesh(jax.devices()[:1]), []
+
+    def counting(evaluator, *args, embed=Evaluator.embed):
+        embedded.append(args[:2])
+        return embed(evaluator, *args)
+
+    monkeypatch.setattr(Evaluator, "embed", counting)
+    options = {"checkpoint": "best", "split": "test", "run": run, "mesh": mesh}
+    entry = evaluate_workdir(workdir, generalised=True, **options)
+    assert sorted(embedded) == [("test", "photo"), ("test", "sketch"), ("train", "photo")]
+    dataset = open_dataset(TINY, run.data.dir)
+    evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
+    seen = evaluator.embed("train", "photo", *sharding.put_copy(mesh, parameters)).vectors
+    photos = np.concatenate([one_by_one["photo"], seen]).astype(np.float64)
+    labels = np.concatenate([dataset.index(of, "photo").label for of in ("test", "train")])
+    relevant = labels == dataset.index("test", "sketch").label[:, None]
+    similarity = one_by_one["sketch"] @ photos.T
+    expected = np.mean(list(map(average_precision_score, relevant, similarity)))
+    assert entry["generalised"]["mAP@all"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert (entry["category"]["gallery"], entry["generalised"]["gallery"]) == (10, 30)
+    alone = evaluate_workdir(workdir, **options)
+    assert alone["category"] == entry["category"]
+    assert alone["instance"] == entry["instance"]
+
+
+def test_metrics_are_chosen_by_name(copy):
+    """config.eval.metrics says what is in the entry, a preset at its own level, each defined."""
+    run, workdir = copy
+    settings = dataclasses.replace(run.eval, metrics="sake, instance/acc@3, nDCG@5")
+    run = dataclasses.replace(run, eval=settings)
+    entry = evaluate_workdir(workdir, checkpoint="best", split="test", run=run)
+    named = {
+        level: {name for name, of in entry[level].items() if isinstance(of, dict)}
+        for level in ("category", "instance")
+    }
+    assert named["instance"] == {"acc@3", "nDCG@5"}
+    assert {"mAP-voc@all", "P@100/min-N", "nDCG@5"} <= named["category"]
+    assert set(entry["definitions"]) == named["category"] | named["instance"]
+
+
+def test_metrics_that_cannot_be_measured_are_refused_before_anything_is_embedded(copy, monkeypatch):
+    """Expected ties have no closed form of the precision envelope: one line, no image decoded."""
+    run, workdir = copy
+    monkeypatch.setattr(evaluate, "decoded", lambda *args, **kwargs: pytest.fail("embedded"))
+    settings = dataclasses.replace(run.eval, metrics="sake", ties="expected")
+    with pytest.raises(ConfigError, match=r"^config.eval.metrics='sake': .*mAP-voc@all"):
+        evaluate_workdir(
+            workdir, checkpoint="best", split="test", run=dataclasses.replace(run, eval=settings)
+        )
+
+
+def test_evaluations_of_runs_can_be_compared(copy, capsys):
+    """The trained run against itself untrained, by the folders of the two evaluations."""
+    run, workdir = copy
+    entries = [
+        evaluate_workdir(workdir, checkpoint=checkpoint, split="test", run=run)["category"]
+        for checkpoint in ("none", "best")
+    ]
+    pair = ",".join(str(workdir / f"evaluation/test_{name}") for name in ("none", "best"))
+    assert launch.main(["evaluate", f"--compare={pair}", f"--out={workdir}"]) == 0
+    found = json.loads((workdir / "comparison.json").read_text())["category"]["mAP@all"]
+    values = [entry["mAP@all"]["value"] for entry in entries]
+    assert (found["a"], found["b"]) == pytest.approx(values)
+    assert launch.main(["evaluate", f"--compare={workdir},{workdir}"]) == 0
+    assert "+0.0000" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_another_model_names_the_arrays(copy):

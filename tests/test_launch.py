@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -12,10 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from front_door import ROOT, error_line, launch
 
 from sbir_jax.config import RunConfig, settings
-
-ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = '''"""A trial run.
 
@@ -30,17 +28,6 @@ def get_config():
     config.optim.lr = 0.5
     return config
 '''
-
-
-def load_launch():
-    spec = importlib.util.spec_from_file_location("launch", ROOT / "launch.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["launch"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-launch = load_launch()
 
 
 @pytest.fixture
@@ -68,21 +55,12 @@ def calls(monkeypatch):
     for name, members in {
         "sbir_jax.train": {"train": record, "TrainingDiverged": TrainingDiverged},
         "sbir_jax.evaluate": {"evaluate_workdir": record},
+        "sbir_jax.bare": {"evaluate_embeddings": record},
+        "sbir_jax.compare": {"compare_evaluations": record},
         "data_prep.prepare": {"prepare": record},
     }.items():
         monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**members))
     return made
-
-
-def error_line(capsys, *argv: str, code: int = 2) -> str:
-    """The only line that a failing command prints."""
-    assert launch.main(list(argv)) == code
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("launch.py: ")
-    return lines[0]
 
 
 # Help
@@ -107,6 +85,18 @@ def test_verb_help_names_flags_overrides_and_an_example(argv, capsys):
     for part in ("--config ", "--workdir ", "--config.data.batch_size=128", "launch.py show"):
         assert part in text
     assert "python launch.py train --config=" in text
+
+
+def test_evaluate_help_shows_each_way_to_evaluate(capsys):
+    """Help of evaluate groups its flags by what they go with, and has an example of each way."""
+    assert launch.main(["evaluate", "--help"]) == 0
+    text = capsys.readouterr().out
+    for start in ("--workdir=", "--queries=", "--compare="):
+        assert f"  python launch.py evaluate {start}" in text
+    groups = {part.splitlines()[0]: part for part in text.split("\n\n")}
+    assert "--seen_gallery" in groups["With --queries:"]
+    assert "--metrics" in groups["With --workdir or --queries:"]
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_config_files_that_help_names_exist(capsys):
@@ -264,6 +254,39 @@ def test_override_value_may_follow_its_flag(capsys):
         (["evaluate", "--workdir=a", "--checkpoint=bets"], ["=bets", "did you mean 'best'"]),
         (["evaluate", "--workdir=a", "--checkpoint=-1"], ["--checkpoint=-1", "step number"]),
         (["evaluate", "--workdir=a", "--split=tset"], ["--split=tset", "did you mean 'test'"]),
+        (["evaluate", "--queries=q.npz", "--workdir=a"], ["--workdir and --queries", "not both"]),
+        (["evaluate", "--compare=a,b", "--queries=q"], ["--queries and --compare", "not both"]),
+        (["evaluate", "--gallery=g.npz"], ["--gallery: goes with --queries"]),
+        (["evaluate", "--gallery=g.npz", "--workdir=a"], ["--queries, not with --workdir"]),
+        (["evaluate", "--queries=q.npz"], ["missing --gallery=FILE"]),
+        (["evaluate", "--queries=q.npz", "--split=val"], ["--split: goes with", "--compare, not"]),
+        (["evaluate", "--queries=q", "--generalised"], ["--generalised: goes with --workdir"]),
+        (["evaluate", "--compare=a,b", "--metrics=sake"], ["--metrics: goes with --workdir or"]),
+        (["evaluate", "--compare=a"], ["--compare=a", "runs/a,runs/b"]),
+        (["evaluate", "--compare=a,b,c"], ["--compare=a,b,c", "two"]),
+        (["evaluate", "--compare=a,b", "--config.eval.ties=x"], ["evaluations as they are"]),
+        (["evaluate", "--workdir=a", "--trec_depth=0"], ["--trec_depth=0", "at least 1"]),
+        (["evaluate", "--workdir=a", "--split=train", "--generalised"], ["--generalised", "train"]),
+        (
+            ["evaluate", "--queries=q", "--gallery=g", "--metrics=mAP@200"],
+            ["config.eval.metrics='mAP@200'", "mAP@200/hits", "mAP@200/min", "mAP-voc@200/min"],
+        ),
+        (
+            ["evaluate", "--queries=q", "--gallery=g", "--ties=worst"],
+            ["config.eval.ties='worst'", "pessimistic"],
+        ),
+        (
+            ["evaluate", "--queries=q", "--gallery=g", "--distance=l0"],
+            ["config.eval.distance='l0'", "cosine", "l<p>"],
+        ),
+        (
+            ["evaluate", "--queries=q", "--gallery=g", "--ties=expected", "--config.eval.ties=x"],
+            ["config.eval.ties", "already"],
+        ),
+        (
+            ["evaluate", "--queries=q", "--gallery=g", "--config.model.width=8"],
+            ["--config.model.width=8", "only config.eval.{metrics,"],
+        ),
         (["train", "--config=configs/trial.py", "--workdir=configs/trial.py"], ["is a file"]),
         (["train", "--config=configs/trial.py", "--workdir=configs/trial.py/a"], ["cannot be"]),
     ],
@@ -370,6 +393,52 @@ def test_evaluate_passes_checkpoint_split_and_allowed_overrides(here, calls):
     assert (second["run"].eval.distance, second["run"].data.dir) == ("l2", "d")
 
 
+def test_short_flags_of_evaluate_are_settings(here, calls):
+    """--metrics, --distance, --normalise, --ties and --no_relevant are config.eval.* of a run."""
+    stored_run(here)
+    short = {
+        "metrics": "sake, instance/acc@1",
+        "distance": "linf",
+        "normalise": "sr",
+        "ties": "expected",
+        "no_relevant": "zero",
+    }
+    given = [f"--{name}={value}" for name, value in short.items()]
+    assert launch.main(["evaluate", "--workdir=runs/a", *given, "--generalised"]) == 0
+    [(_, options)] = calls
+    assert asdict(options["run"].eval) | short == asdict(options["run"].eval)
+    assert options["generalised"] is True
+
+
+def test_evaluate_of_embeddings_gets_files_and_settings(here, calls):
+    """`--queries` needs no run: files, settings and the directory of results are handed on."""
+    argv = ["evaluate", "--queries=q.npz", "--gallery=g.npy", "--gallery_labels=g.txt"]
+    argv += ["--metrics=P@5", "--config.eval.memory_mib=64", "--trec=t", "--trec_depth=20"]
+    assert launch.main(argv) == 0
+    [(files, options)] = calls
+    assert files == (Path("q.npz"), Path("g.npy"))
+    settings = options.pop("settings")
+    assert (settings.metrics, settings.memory_mib, settings.distance) == ("P@5", 64, "cosine")
+    assert options == {
+        "query_labels": None,
+        "gallery_labels": Path("g.txt"),
+        "relevance": None,
+        "seen_gallery": None,
+        "out": Path("evaluation"),
+        "trec": Path("t"),
+        "trec_depth": 20,
+    }
+    assert (here / "evaluation").is_dir()
+
+
+def test_compare_gets_both_evaluations(here, calls):
+    """`--compare=A,B` names two directories, and which evaluation of each."""
+    assert launch.main(["evaluate", "--compare=runs/a, runs/b", "--split=val"]) == 0
+    [(pair, options)] = calls
+    assert pair == (Path("runs/a"), Path("runs/b"))
+    assert options == {"split": "val", "checkpoint": "best", "out": None}
+
+
 def test_evaluate_refuses_to_change_what_was_trained(here, calls, capsys):
     """Settings that shaped the parameters cannot be overridden, nor the config replaced."""
     stored_run(here)
@@ -397,6 +466,9 @@ def test_evaluate_untrained_needs_no_run(here, calls):
         ("sbir_jax.data.source", "DatasetError", 1),
         ("sbir_jax.checkpoint", "CheckpointError", 1),
         ("sbir_jax.train", "TrainingDiverged", 1),
+        ("sbir_jax.embeddings", "EmbeddingsError", 1),
+        ("sbir_jax.results", "ResultsError", 1),
+        ("sbir_jax.ranking.trec", "TrecError", 1),
         ("data_prep.items", "PrepareError", 1),
         ("sbir_jax.config", "ConfigError", 2),
     ],
@@ -463,7 +535,9 @@ def test_help_and_errors_do_not_import_jax():
     program = """
 import sys
 import launch
-for argv in (["help"], ["configs"], ["show"], ["train", "--help"], ["train"], ["evaluate"]):
+for argv in (["help"], ["configs"], ["show"], ["train", "--help"], ["train"], ["evaluate"],
+             ["evaluate", "--queries=q", "--gallery=g", "--metrics=mAP@200"],
+             ["evaluate", "--compare=a"]):
     launch.main(argv)
 heavy = {"jax", "flax", "grain", "orbax", "tensorflow_datasets", "tensorboardX"} & set(sys.modules)
 sys.exit(f"imported: {heavy}" if heavy else 0)
