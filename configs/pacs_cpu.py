@@ -7,13 +7,14 @@ python launch.py evaluate --workdir=runs/pacs
 The data: 961 photos and 2,426 sketches of dog, elephant, guitar, horse and person, split by photo
 with seed 0. Measured on 2 cores (AMD EPYC), Python 3.11, JAX 0.10.2: training takes 8 minutes. Test
 split, 500 sketches against 192 photos, chance in brackets: category mAP@all 0.648 (0.191), P@1
-0.772 (0.170), P@10 0.713; instance recall@1 0.028 (0.005), recall@10 0.292 (0.052) over the 360
-sketches whose photo is there. With --config.seed=1: mAP@all 0.668, P@1 0.730, instance recall@10
+0.772 (0.170), P@10 0.713; instance acc@1 0.028 (0.005), acc@10 0.292 (0.052) over the 360
+sketches whose photo is there. With --config.seed=1: mAP@all 0.668, P@1 0.730, instance acc@10
 0.286. The same network untrained: mAP@all 0.195. The validation split, which chooses the
 checkpoint, is small (226 sketches).
 
-With the triplet loss and semi-hard mining (--config.loss.name=triplet --config.loss.margin=0.3):
-mAP@all 0.634, P@1 0.734, instance recall@10 0.286, in under 10 minutes on a machine not idle.
+With the triplet loss and semi-hard mining (--config.loss.name=triplet
+--config.loss.triplet.margin=0.3): mAP@all 0.634, P@1 0.734, instance acc@10 0.286, in under 10
+minutes on a machine not idle.
 """
 
 from sbir_jax.config import default_config

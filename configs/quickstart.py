@@ -6,7 +6,7 @@ python launch.py evaluate --workdir=runs/quickstart
 Measured on 2 cores (AMD EPYC), Python 3.11, JAX 0.10.2: about 2 minutes for both commands, of
 which 10 s draw the dataset, 5 s compile and 99 s train (1,170 images/s). Test split, 360 sketches
 against 120 photos, chance in brackets: category mAP@all 0.530 (0.085), P@1 0.644 (0.050); instance
-recall@1 0.131 (0.008), recall@10 0.589 (0.083).
+acc@1 0.131 (0.008), acc@10 0.589 (0.083).
 """
 
 from sbir_jax.config import default_config
@@ -23,7 +23,7 @@ def get_config():
     config.model.towers = "stems"
     config.model.width = 32
     config.loss.pairs = "joint"
-    config.loss.temperature = 0.05
+    config.loss.infonce.temperature = 0.05
     config.optim.lr = 4e-3
     config.train.duration = "900 steps"
     config.train.log_every = "50 steps"

@@ -25,8 +25,8 @@ def get_config():
     config.model.embed_dim = 512
     config.model.dtype = "bfloat16"
     config.loss.match = "instance"
-    config.loss.temperature = 0.07
+    config.loss.infonce.temperature = 0.07
     config.train.duration = "60 epochs"
     config.train.eval_every = "2 epochs"
-    config.eval.metric = "instance/recall@1"
+    config.eval.metric = "instance/acc@1"
     return config

@@ -1,8 +1,9 @@
 """Checkpoints of a run in `workdir/checkpoints/STEP`: the latest and the best are kept.
 
-Each holds separate items (`params`, `model_state`, `opt_state`), so evaluation never reads the
-optimiser. An item is a flat dictionary from array path to array, which any Orbax reader can open.
-Saving is asynchronous; a checkpoint exists once its directory has its final name.
+Each holds separate items: `params` and `model_state`, which evaluation reads, and `loss_params`,
+`opt_state`, `memory` and `sampler`, which only training needs. An item is a flat dictionary from
+array path to array, which any Orbax reader can open. Saving is asynchronous; a checkpoint exists
+once its directory has its final name.
 
 Orbax keeps best-N *instead of* the latest unless told otherwise, and a resumed run would then
 start from the wrong step; here both are always kept.

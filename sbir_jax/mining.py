@@ -1,24 +1,34 @@
 """Which pairs and triplets of a batch count.
 
-Mining is cross-modal: anchors are one side of the batch (say the sketches), candidates the other
-(the photos). It reads distances and identities and returns indices; it has no gradient. Nothing
+Anchors are compared with candidates: the sketches of a batch with its photos, say, or every image
+with every other. Mining reads distances and masks and returns indices; it has no gradient. Nothing
 is larger than anchors x candidates.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 MATCHES = ("class", "instance")
-MINERS = ("random", "semi_hard", "batch_hard")
+MINERS = ("random", "all", "semi_hard", "batch_hard", "distance_weighted")
 
-# Positives that semi-hard mining draws for each anchor. All of them where a class has this many
-# in the batch or fewer; a fresh random choice each step otherwise, which keeps the rows gathered
-# by the loss at 4 B instead of B^2.
-SEMI_HARD_POSITIVES = 4
+# Positives that semi-hard and distance-weighted mining draw for each anchor. All of them where a
+# class has this many in the batch or fewer; a fresh random choice each step otherwise, which keeps
+# the rows gathered by the loss at 4 B instead of B^2.
+POSITIVES = 4
+
+# Distances that distance-weighted mining understands, to the l2 distance of unit vectors.
+ON_SPHERE = {"l2": lambda d: d, "sq_l2": jnp.sqrt, "cosine": lambda d: jnp.sqrt(2.0 * d)}
+_NEAREST, _FARTHEST = 0.5, 1.4  # its published cut-offs
+
+# Distances mined at a time: 2 MiB of them. Of 2^18 to 2^22 the fastest on two CPU cores, where
+# batch-hard mining of 4,096 x 4,096 takes 20 ms, and 113 ms with all rows at once.
+_BLOCK = 1 << 19
 
 
 class Ids(NamedTuple):
@@ -83,66 +93,183 @@ def mine(
     negative: jax.Array,
     *,
     key: jax.Array,
+    metric: str = "l2",
+    dim: int = 0,
 ) -> Picks:
     """Picks triplets.
 
     random: one positive and one negative, each drawn uniformly (S = 1).
-    semi_hard: up to `SEMI_HARD_POSITIVES` positives drawn uniformly without repetition; for each
-      the nearest negative that is farther than it or, where there is none, the farthest negative
-      (FaceNet, Schroff et al. 2015). It never starts from the hardest negatives, whose
-      gradient from scratch pulls all embeddings to one point.
+    semi_hard: up to `POSITIVES` positives drawn uniformly without repetition; for each the nearest
+      negative that is farther than it or, where there is none, the farthest negative (FaceNet,
+      Schroff et al. 2015). It never starts from the hardest negatives, whose gradient from
+      scratch pulls all embeddings to one point.
     batch_hard: the farthest positive and the nearest negative (Hermans et al. 2017) (S = 1).
+    distance_weighted: positives as semi_hard; for each a negative drawn with the probabilities of
+      `sampling_weights` (Wu et al. 2017), independently.
+
+    Draws are uniform for each anchor, but those of two anchors are not independent.
 
     Args:
-      miner: one of `MINERS`.
+      miner: one of `MINERS` except "all", which picks nothing: every triplet counts.
       distance: float32 [A, C], anchors to candidates.
       positive: bool [A, C].
       negative: bool [A, C].
       key: PRNG key of the draws.
+      metric: (distance_weighted) what `distance` is, between unit vectors: one of `ON_SPHERE`.
+      dim: (distance_weighted) D of the embeddings, at least 2.
 
     Returns:
       A `Picks`.
 
     Raises:
-      ValueError: unknown miner.
+      ValueError: unknown miner or "all"; for distance_weighted, another metric or no dimension.
     """
     if miner not in MINERS:
         raise ValueError(f"miner={miner!r}: valid: {', '.join(MINERS)}")
-    distance = jax.lax.stop_gradient(distance)
-    if miner == "batch_hard":
-        chosen = _farthest(distance, positive)[:, None]
-        opposed = _nearest(distance, negative)[:, None]
-    else:
-        positive_key, negative_key = jax.random.split(key)
-        count = 1 if miner == "random" else min(SEMI_HARD_POSITIVES, distance.shape[1])
-        chosen = _draw(positive_key, positive, count)
+    if miner == "all":
+        raise ValueError("miner='all': every triplet counts, so there is nothing to pick")
+    if miner == "distance_weighted" and (metric not in ON_SPHERE or dim < 2):
+        raise ValueError(
+            f"miner='distance_weighted', metric={metric!r}, dim={dim}: needs at least 2 dimensions "
+            f"and one of {', '.join(ON_SPHERE)} between unit vectors"
+        )
+    anchors, candidates = distance.shape
+    slots = min(POSITIVES, candidates)
+    order_keys, shift_key, uniform_key = jax.random.split(key, 3)
+    orders = [jax.random.permutation(k, candidates) for k in jax.random.split(order_keys)]
+    shift = jax.random.randint(shift_key, (anchors, 2), 0, candidates)
+    uniform = jax.random.uniform(uniform_key, (anchors, slots))
+
+    def pick(distance, positive, negative, shift, uniform) -> Picks:
+        if miner == "batch_hard":
+            chosen, opposed = _farthest(distance, positive), _nearest(distance, negative)
+            valid = positive.any(axis=1) & negative.any(axis=1)
+            return Picks(chosen[:, None], opposed[:, None], valid[:, None])
         if miner == "random":
-            opposed = _draw(negative_key, negative, 1)
+            chosen, found = _draw(positive, orders[0], shift[:, :1], 1)
+            opposed, _ = _draw(negative, orders[1], shift[:, 1:], 1)
         else:
-            opposed = _semi_hard(distance, negative, chosen)
-    usable = jnp.take_along_axis(positive, chosen, axis=1)
-    return Picks(chosen, opposed, usable & negative.any(axis=1, keepdims=True))
+            chosen, found = _draw(positive, orders[0], shift[:, :1], slots)
+            if miner == "semi_hard":
+                opposed = _semi_hard(distance, negative, chosen)
+            else:
+                weights = sampling_weights(ON_SPHERE[metric](distance), negative, dim)
+                opposed = _weighted(weights, uniform)
+        return Picks(chosen, opposed, found & negative.any(axis=1, keepdims=True))
+
+    distance = jax.lax.stop_gradient(distance)
+    return _in_blocks(pick, distance, positive, negative, shift, uniform)
+
+
+def log_density(distance: jax.Array, dim: int) -> jax.Array:
+    """Log of the density of l2 distances between random unit vectors, up to a constant.
+
+    q(d) ~ d^(D-2) (1 - d^2/4)^((D-3)/2), 0 < d < 2: in many dimensions all lie near sqrt(2).
+    """
+    return (dim - 2) * jnp.log(distance) + 0.5 * (dim - 3) * jnp.log1p(-0.25 * distance**2)
+
+
+def sampling_weights(distance: jax.Array, negative: jax.Array, dim: int) -> jax.Array:
+    """Weights of negatives that make their distances uniform, within limits.
+
+    Wu, Manmatha, Smola, Krähenbühl, Sampling Matters in Deep Embedding Learning, ICCV 2017: the
+    weight of a negative at distance d is min(lambda, 1 / q(d)), with q as in `log_density` and
+    lambda = 1 / q(0.5), the gradient of nearer ones being mostly noise. Negatives from 1.4 on,
+    which a margin of 0.2 rarely reaches, have weight 0, unless an anchor has no others: then all
+    weigh the same.
+
+    Args:
+      distance: float32 [A, C], l2 between unit vectors.
+      negative: bool [A, C].
+      dim: D of the vectors.
+
+    Returns:
+      float32 [A, C], the largest of each row 1; 0 where `negative` is False.
+    """
+    near = negative & (distance < _FARTHEST)
+    log_weight = -log_density(jnp.clip(distance, _NEAREST, _FARTHEST), dim)
+    log_weight = jnp.where(near, log_weight, -jnp.inf)
+    largest = jnp.max(log_weight, axis=1, keepdims=True)
+    weights = jnp.exp(log_weight - jnp.where(jnp.isfinite(largest), largest, 0.0))
+    return jnp.where(near.any(axis=1, keepdims=True), weights, negative.astype(jnp.float32))
+
+
+def _in_blocks(pick: Callable[..., Picks], *arrays: jax.Array) -> Picks:
+    """`pick` over some rows of the arrays at a time, so that its matrices stay in the CPU's cache.
+
+    A block takes every n-th row: its rows are then on all the devices that the batch is split over.
+    """
+    rows, columns = arrays[0].shape
+    wanted = 2 ** max(0, math.ceil(math.log2(rows * columns / _BLOCK)))
+    blocks = math.gcd(rows, wanted)
+    parts = [jnp.asarray(x).reshape(rows // blocks, blocks, -1) for x in arrays]
+    picks = jax.lax.map(lambda i: pick(*(x[:, i] for x in parts)), jnp.arange(blocks))
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(rows, -1), picks)
+
+
+def _column(distance: jax.Array, mask: jax.Array, value: jax.Array) -> jax.Array:
+    """int32 [A]: the first masked column whose distance is `value`; the last one if there is none.
+
+    With a minimum before it, this is `argmin` in two passes that XLA vectorises on CPUs: 0.7 ms
+    against 2.6 ms for 1,024 x 1,024.
+    """
+    columns = jax.lax.broadcasted_iota(jnp.int32, distance.shape, 1)
+    last = distance.shape[1] - 1
+    return jnp.min(jnp.where(mask & (distance == value[:, None]), columns, last), axis=1)
 
 
 def _nearest(distance: jax.Array, mask: jax.Array) -> jax.Array:
-    return jnp.argmin(jnp.where(mask, distance, jnp.inf), axis=-1).astype(jnp.int32)
+    return _column(distance, mask, jnp.min(jnp.where(mask, distance, jnp.inf), axis=1))
 
 
 def _farthest(distance: jax.Array, mask: jax.Array) -> jax.Array:
-    return jnp.argmax(jnp.where(mask, distance, -jnp.inf), axis=-1).astype(jnp.int32)
+    return _column(distance, mask, jnp.max(jnp.where(mask, distance, -jnp.inf), axis=1))
 
 
-def _draw(key: jax.Array, mask: jax.Array, count: int) -> jax.Array:
-    """int32 [A, count]: distinct columns, the masked ones first, in random order."""
-    score = jnp.where(mask, jax.random.uniform(key, mask.shape), -1.0)
-    return jax.lax.top_k(score, count)[1].astype(jnp.int32)
+def _draw(
+    mask: jax.Array, order: jax.Array, shift: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+    """The first `count` masked columns of each row, in a random order: int32 and bool [A, count].
+
+    Row a has the random `order` [C], begun `shift[a]` places later. That takes C + A random
+    numbers; A x C of them take longer than the distances (4,096 x 4,096: 196 ms against 141 ms).
+    """
+    size = mask.shape[1]
+    place = order + shift  # [A, C]
+    place = jnp.where(place < size, place, place - size)
+    taken, last = [], jnp.full_like(shift, -1)
+    for _ in range(count):
+        last = jnp.where(mask & (place > last), place, size).min(axis=1, keepdims=True)
+        taken.append(last)
+    taken = jnp.concatenate(taken, axis=1)
+    return jnp.argsort(order)[(taken - shift) % size].astype(jnp.int32), taken < size
 
 
 def _semi_hard(distance: jax.Array, negative: jax.Array, chosen: jax.Array) -> jax.Array:
-    fallback = _farthest(distance, negative)  # [A]
+    limits = jnp.take_along_axis(distance, chosen, axis=1)  # [A, S]
+    farthest = jnp.max(jnp.where(negative, distance, -jnp.inf), axis=1)
     columns = []
     for slot in range(chosen.shape[1]):  # one [A, C] mask at a time, not [A, S, C]
-        limit = jnp.take_along_axis(distance, chosen[:, slot, None], axis=1)  # [A, 1]
-        farther = negative & (distance > limit)
-        columns.append(jnp.where(farther.any(axis=1), _nearest(distance, farther), fallback))
+        farther = negative & (distance > limits[:, slot, None])
+        nearest = jnp.min(jnp.where(farther, distance, jnp.inf), axis=1)
+        value = jnp.where(nearest < jnp.inf, nearest, farthest)
+        columns.append(_column(distance, negative, value))
     return jnp.stack(columns, axis=1)
+
+
+def _weighted(weights: jax.Array, uniform: jax.Array) -> jax.Array:
+    """int32 [A, S]: columns drawn in proportion to their weights, one for each uniform number.
+
+    By the inverse of the cumulative weights, since the Gumbel trick needs a random number for
+    each column and draw.
+    """
+    columns = jax.lax.broadcasted_iota(jnp.int32, weights.shape, 1)
+    # Columns of weight 0 are passed over; rounding must not leave the sum to be reached by none.
+    total = jnp.where(weights > 0, jnp.cumsum(weights, axis=1), 0.0)
+    most = jnp.max(total, axis=1)
+    drawn = []
+    for slot in range(uniform.shape[1]):
+        reached = jnp.minimum(uniform[:, slot] * most, jnp.nextafter(most, 0.0))
+        past = total > reached[:, None]
+        drawn.append(jnp.min(jnp.where(past, columns, weights.shape[1] - 1), axis=1))
+    return jnp.stack(drawn, axis=1)

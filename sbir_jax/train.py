@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from sbir_jax import optim, sharding
+from sbir_jax import health, loss_config, optim, sharding
 from sbir_jax.checkpoint import Checkpoints, restore_from
 from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
 from sbir_jax.data.pipeline import Feed, make_feed
@@ -32,7 +32,7 @@ from sbir_jax.workdir import check_same_run, remember_run
 from sbir_jax.writer import MetricWriter
 
 # Validation metrics on the console; all of them are in the files.
-_HEADLINE = ("category/mAP@all", "category/P@1", "instance/recall@10")
+_HEADLINE = ("category/mAP@all", "category/P@1", "instance/acc@10")
 _IN_FLIGHT = 2  # steps sent to the device before their loss is looked at
 
 
@@ -67,13 +67,15 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             ("optim.warmup", run.optim.warmup),
         )
     }
+    loss = loss_config.in_steps(run.loss, total=total, **sizes)
+    in_steps = dataclasses.replace(run, loss=loss)
     log_every, eval_every = (max(1, every[f"train.{name}"]) for name in ("log_every", "eval_every"))
     schedule = optim.make_schedule(
         run.optim, warmup_steps=min(every["optim.warmup"], total - 1), total_steps=total
     )
     optimizer = optim.make_optimizer(run.optim, schedule)
     graphdef = dual.define(run.model)
-    init = make_init(run, optimizer)
+    init = make_init(run, optimizer, classes=len(dataset.classes))
     like = sharding.shapes_of(mesh, init)
     evaluator = Evaluator(run, dataset, graphdef, mesh)
     evaluator.check_metric()
@@ -83,7 +85,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
         # The resume ladder: own checkpoint, `train.init_from`, scratch.
         if checkpoints.steps():
             start = checkpoints.find("latest")
-            state = _restore(checkpoints, start, like)
+            state, feed = _restore(checkpoints, start, like, feed)
             origin = f"continuing from step {start} of {workdir}"
         else:
             start, state = 0, sharding.put_copy(mesh, init())
@@ -99,21 +101,19 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             if start == total:
                 writer.note("this run is finished; nothing to do")
                 return _summary(checkpoints, total, None)
-            step_fn = make_train_step(run, graphdef, optimizer, mesh)
-            batches = feed.batches(start, total)
+            step_fn = make_train_step(in_steps, graphdef, optimizer, mesh)
+            batches = feed.batches(start, _known(feed, start, eval_every, total))
             batch = next(batches)
             step_fn = _compile(step_fn, (like, feed.resident, batch), writer)
 
             clock = writer.clock
             clock.start()
+            watch = health.Watch(run)
             running: collections.deque = collections.deque()  # (step, metrics) not looked at yet
             for step in range(start + 1, total + 1):
                 state, metrics = step_fn(state, feed.resident, batch)
                 clock.tick()
                 running.append((step, metrics))
-                if step < total:
-                    with clock.waiting():
-                        batch = next(batches)
                 due = step % eval_every == 0 or step == total
                 # Looking at the newest step would leave the device idle until the next is sent.
                 while len(running) > (0 if due else _IN_FLIGHT):
@@ -121,13 +121,22 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                     _check_finite(done, values, workdir)
                     if done % log_every == 0 or done in (1, total):
                         rate = {"optim/lr": float(schedule(done - 1))}
-                        writer.write(done, jax.device_get(values) | rate)
+                        values = jax.device_get(values)
+                        writer.write(done, values | rate)
+                        for words in watch(done, values):
+                            writer.note(f"warning: {words}")
                 if due:
                     with clock.paused():
-                        scores = evaluator.validate(state.params, state.model_state)
+                        scores, confusion = evaluator.validate(state.params, state.model_state)
                         headline = dict.fromkeys((run.eval.metric, *_HEADLINE))
                         writer.write(step, scores, kind="val", shown=headline)
-                        checkpoints.save(step, _items(state), scores)
+                        if feed.learnt:
+                            feed = feed.taught(confusion)
+                            batches = feed.batches(step, _known(feed, step, eval_every, total))
+                        checkpoints.save(step, _items(state, feed), scores)
+                if step < total:
+                    with clock.waiting():
+                        batch = next(batches)
             checkpoints.wait()
             summary = _summary(checkpoints, total, clock)
             writer.note(
@@ -138,17 +147,29 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             return summary
 
 
-def _items(state: TrainState) -> dict[str, Any]:
+def _known(feed: Feed, step: int, eval_every: int, total: int) -> int:
+    """The step up to which batches are known: a feed that learns waits for the next validation."""
+    return min(total, (step // eval_every + 1) * eval_every) if feed.learnt else total
+
+
+def _items(state: TrainState, feed: Feed) -> dict[str, Any]:
     return {
         "params": state.params,
         "model_state": state.model_state,
+        "loss_params": state.loss_params,
         "opt_state": state.opt_state,
+        "memory": state.memory,
+        "sampler": feed.learnt,
     }
 
 
-def _restore(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState:
-    items = checkpoints.restore(step, _items(like))
-    return TrainState(jax.device_put(np.int32(step), like.step.sharding), **items)
+def _restore(
+    checkpoints: Checkpoints, step: int, like: TrainState, feed: Feed
+) -> tuple[TrainState, Feed]:
+    items = checkpoints.restore(step, _items(like, feed))
+    if learnt := items.pop("sampler"):
+        feed = feed.taught(**learnt)
+    return TrainState(jax.device_put(np.int32(step), like.step.sharding), **items), feed
 
 
 def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[TrainState, str]:

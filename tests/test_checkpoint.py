@@ -184,6 +184,8 @@ DAMAGES = {
 }
 
 
+# On a busy machine Orbax's reader may end after the loop that it reports to, and says so.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path, damage):
     """Truncated or deleted files end in an error that names the checkpoint, never a traceback."""

@@ -96,9 +96,10 @@ def test_a_killed_process_continues_without_a_trace(tiny_data, tmp_path):
     again = spawn(TRAIN_AND_EVALUATE, workdir, first=(str(trap.parents[1]),))
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
-    assert "category mAP@all" in out
+    assert "mAP@all" in out
     assert f"continuing from step {step} of {workdir}" in err
     own = ("tiny: 40 sketches", "continuing from", "compiled the step", "step ", "best step ")
+    own += ("warning: embeddings have collapsed",)  # and they have: the pictures are noise
     assert [line for line in err.splitlines() if not line.startswith(own)] == []
     _, err = alone.communicate(timeout=120)
     assert alone.returncode == 0, err

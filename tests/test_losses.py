@@ -1,285 +1,80 @@
-"""Losses against float64 loops and torch, and at every awkward batch."""
+"""What every loss keeps to at any batch, the figures that go with it, and weighted sums."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 
 import jax
 import numpy as np
 import pytest
-
-from sbir_jax import losses, mining
-from sbir_jax.config import LossConfig
-
-KEY = jax.random.key(0)
-TRIPLET = functools.partial(
-    losses.triplet, margin=0.2, distance="l2", miner="batch_hard", match="class", key=KEY
+from loss_cases import (
+    DIM,
+    EVERY,
+    MINING,
+    PAIRS,
+    anchors,
+    batch,
+    compiled,
+    config,
+    ids,
+    measured,
+    parameters,
+    unit_rows,
 )
-INFONCE = functools.partial(losses.infonce, temperature=0.1, match="class")
-EVERY = {
-    "infonce": INFONCE,
-    "random": functools.partial(TRIPLET, miner="random"),
-    "semi_hard": functools.partial(TRIPLET, miner="semi_hard"),
-    "batch_hard": TRIPLET,
-    "batch_hard-sq_l2": functools.partial(TRIPLET, distance="sq_l2"),
-    "batch_hard-cosine": functools.partial(TRIPLET, distance="cosine"),
-}
+
+from sbir_jax import losses, memory, mining, sharding
+from sbir_jax.loss_config import LOSSES, MINERS, LossConfig
+from sbir_jax.losses.category import category
+from sbir_jax.losses.ways import ways
+
+FOUR_CLASSES = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+ON_PAIRS = {"contrastive", "sigmoid"}  # a positive or a negative alone is a valid pair to these
+ON_ANCHORS = sorted(EVERY.keys() - ON_PAIRS - {"category"})
+ONE_CLASS = ids([1] * PAIRS), ids([1] * PAIRS)
+ALL_ALONE = ids(range(PAIRS)), ids(range(20, 20 + PAIRS))
 
 
-@functools.cache
-def compiled(name: str):
-    """Value, diagnostics and gradients of a loss; tests use one shape, so each compiles once."""
-    return jax.jit(jax.value_and_grad(EVERY[name], (0, 1), has_aux=True))
-
-
-def ids(label, instance=None) -> mining.Ids:
-    instance = [-1] * len(label) if instance is None else instance
-    return mining.Ids(np.array(label, np.int32), np.array(instance, np.int32))
-
-
-def unit_rows(seed: int, rows: int, size: int = 16) -> np.ndarray:
-    x = np.random.default_rng(seed).normal(size=(rows, size))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-
-
-PAIRS = 12
-
-
-def batch(seed: int, pairs: int = PAIRS, classes: int = 4):
-    labels = np.random.default_rng(seed).integers(classes, size=pairs)
-    return unit_rows(seed, pairs), unit_rows(seed + 100, pairs), ids(labels), ids(labels)
-
-
-def value_and_gradients(loss, *data):
-    call = (
-        compiled(loss)
-        if isinstance(loss, str)
-        else jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
-    )
-    (value, diagnostics), gradients = call(*data)
-    return float(value), {k: float(v) for k, v in diagnostics.items()}, gradients
-
-
-def both_ways(sketch, photo, sketch_ids, photo_ids, match):
-    """Yields (anchor, candidates, positives, negatives) of each anchor, from the definition."""
-    for anchors, others, own, their in (
-        (sketch, photo, sketch_ids, photo_ids),
-        (photo, sketch, photo_ids, sketch_ids),
-    ):
-        for a in range(len(anchors)):
-            positives, negatives = [], []
-            for c in range(len(others)):
-                if match == "class":
-                    same = own.label[a] == their.label[c]
-                else:
-                    same = own.instance[a] == their.instance[c]
-                (positives if same else negatives).append(c)
-            if match == "instance" and own.instance[a] < 0:
-                positives, negatives = [], []
-            yield anchors[a].astype(np.float64), others.astype(np.float64), positives, negatives
-
-
-def reference_distance(x, y, name):
-    square = ((x - y) ** 2).sum(-1)
-    return {"l2": np.sqrt(square), "sq_l2": square, "cosine": square / 2}[name]  # unit vectors
-
-
-def every_image(sketch, photo, sketch_ids, photo_ids):
-    """Yields (anchor, its cosines to all others of both sides, which are of its class)."""
-    z = np.concatenate([sketch, photo]).astype(np.float64)
-    label = np.concatenate([sketch_ids.label, photo_ids.label])
-    for a in range(len(z)):
-        others = np.arange(len(z)) != a
-        yield z[a], z[others], label[others] == label[a]
-
-
-def test_joint_infonce_is_supervised_contrastive_over_all_images():
-    """With pairs="joint" every image meets every other one, itself excluded (Khosla, eq. 2)."""
-    data = batch(3)
-    terms = []
-    for anchor, others, same in every_image(*data):
-        logits = others @ anchor / 0.1
-        log_share = logits - np.log(np.exp(logits).sum())
-        if same.any() and not same.all():
-            terms.append(-log_share[same].mean())
-    loss = functools.partial(INFONCE, pairs="joint")
-    value, diagnostics, gradients = value_and_gradients(loss, *data)
-    assert value == pytest.approx(np.mean(terms), abs=1e-5)
-    assert diagnostics["valid_anchors"] == pytest.approx(len(terms) / 24)
-    assert all(np.isfinite(g).all() for g in gradients)
-
-
-def test_joint_triplet_mines_within_a_side_too():
-    """With pairs="joint" the hardest positive and negative may be of the anchor's own side."""
-    data = batch(4)
-    hinges = []
-    for anchor, others, same in every_image(*data):
-        d = np.linalg.norm(others - anchor, axis=1)
-        if same.any() and not same.all():
-            hinges.append(max(d[same].max() - d[~same].min() + 0.2, 0))
-    value, _, gradients = value_and_gradients(functools.partial(TRIPLET, pairs="joint"), *data)
-    assert value == pytest.approx(np.mean(hinges), abs=2e-6)
-    assert all(np.isfinite(g).all() for g in gradients)
-
-
-@pytest.mark.parametrize("match", mining.MATCHES)
-@pytest.mark.parametrize("distance", ["l2", "sq_l2", "cosine"])
-def test_batch_hard_triplet_is_the_definition(distance, match):
-    """Loss and every diagnostic are those of a float64 loop over anchors of both directions."""
-    sketch, photo, label, _ = batch(0)
-    instance = [0, 1, 2, 2, 4, 5, 6, 7, -1, 9, 10, 11]
-    data = sketch, photo, ids(label.label, instance), ids(label.label, instance)
-    hinges, hardest, top1 = [], [], []
-    all_positive = []
-    for anchor, others, positives, negatives in both_ways(*data, match):
-        if positives and negatives:
-            d = reference_distance(anchor, others, distance)
-            hinges.append(max(d[positives].max() - d[negatives].min() + 0.5, 0))
-            hardest.append(d[negatives].min())
-            top1.append(d[positives].min() < d[negatives].min())
-            all_positive += list(d[positives])
-    loss = functools.partial(TRIPLET, margin=0.5, distance=distance, match=match)
-    value, diagnostics, _ = value_and_gradients(loss, *data)
-    collapse = max(np.sum(side.astype(np.float64).mean(0) ** 2) for side in (sketch, photo))
-    expected = {
-        "valid_anchors": len(hinges) / 24,
-        "active_triplets": np.mean(np.array(hinges) > 0),
-        "d_positive": np.mean(all_positive),
-        "d_hardest_negative": np.mean(hardest),
-        "batch_top1": np.mean(top1),
-        "mean_cosine": collapse,
-    }
-    assert value == pytest.approx(np.mean(hinges), abs=2e-6)
-    assert diagnostics == pytest.approx(expected, abs=2e-6)
-
-
-@pytest.mark.parametrize("miner", ["random", "semi_hard"])
-def test_triplet_is_the_mean_over_picked_triplets(miner):
-    """The loss is the float64 mean hinge of the miner's picks, pooled over both directions."""
-    sketch, photo, sketch_ids, photo_ids = data = batch(1)
-    matrix = np.linalg.norm(sketch[:, None].astype(np.float64) - photo[None], axis=-1)
-    hinges = []
-    for d, own, their, key in zip(
-        (matrix, matrix.T),
-        (sketch_ids, photo_ids),
-        (photo_ids, sketch_ids),
-        jax.random.split(KEY),
-        strict=True,
-    ):
-        masks = mining.masks(own, their, "class")
-        picks = mining.mine(miner, d.astype(np.float32), *masks, key=key)
-        for a, s in np.argwhere(np.asarray(picks.valid)):
-            positive, negative = picks.positive[a, s], picks.negative[a, s]
-            hinges.append(max(d[a, positive] - d[a, negative] + 0.2, 0))
-    value, _, _ = value_and_gradients(miner, *data)
-    assert value == pytest.approx(np.mean(hinges), abs=2e-6)
-
-
-@pytest.mark.parametrize("match", mining.MATCHES)
-def test_infonce_is_the_definition(match):
-    """Supervised contrastive loss of a float64 loop, several positives and duplicates included."""
-    sketch, photo, label, _ = batch(2)
-    instance = [0, 1, 2, 2, 4, 5, 6, 7, -1, 9, 10, 11]
-    data = sketch, photo, ids(label.label, instance), ids(label.label, instance)
-    terms = []
-    for anchor, others, positives, negatives in both_ways(*data, match):
-        if positives and negatives:
-            logits = others @ anchor / 0.1
-            log_share = logits - np.log(np.exp(logits).sum())
-            terms.append(-log_share[positives].mean())
-    value, diagnostics, _ = value_and_gradients(functools.partial(INFONCE, match=match), *data)
-    assert value == pytest.approx(np.mean(terms), abs=5e-6)
-    assert diagnostics["valid_anchors"] == pytest.approx(len(terms) / 24)
-
-
-def test_infonce_of_distinct_instances_is_clips_with_torch():
-    """All instances distinct: torch's symmetric cross-entropy, in value and gradients."""
-    torch = pytest.importorskip("torch")
-    sketch, photo, label, _ = batch(3)
-    linked = ids(label.label, range(12))
-    theirs = [torch.tensor(x, requires_grad=True) for x in (sketch, photo)]
-    rows = [torch.nn.functional.normalize(x) for x in theirs]
-    logits = rows[0] @ rows[1].T / 0.1
-    target = torch.arange(12)
-    cross_entropy = torch.nn.functional.cross_entropy
-    wanted = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
-    wanted.backward()
-    loss = functools.partial(INFONCE, match="instance")
-    value, _, gradients = value_and_gradients(loss, sketch, photo, linked, linked)
-    assert value == pytest.approx(wanted.item(), abs=5e-6)
-    for ours, x in zip(gradients, theirs, strict=True):
-        np.testing.assert_allclose(ours, x.grad.numpy(), atol=5e-6)
-
-
-def test_batch_hard_gradient_is_torchs():
-    """Batch-hard triplet by plain torch autograd over the full matrix: value and gradients."""
-    torch = pytest.importorskip("torch")
-    sketch, photo, sketch_ids, photo_ids = batch(4)
-    theirs = [torch.tensor(x, requires_grad=True) for x in (sketch, photo)]
-    matrix = (theirs[0][:, None] - theirs[1][None]).norm(dim=-1)
-    same = torch.tensor(sketch_ids.label[:, None] == photo_ids.label)
-    terms = []
-    for d, positive in ((matrix, same), (matrix.T, same.T)):
-        hardest = d.masked_fill(~positive, -1).max(1).values
-        nearest = d.masked_fill(positive, 9).min(1).values
-        terms.append(torch.relu(hardest - nearest + 0.2)[positive.any(1) & (~positive).any(1)])
-    wanted = torch.cat(terms).mean()
-    wanted.backward()
-    value, _, gradients = value_and_gradients("batch_hard", sketch, photo, sketch_ids, photo_ids)
-    assert value == pytest.approx(wanted.item(), abs=2e-6)
-    for ours, x in zip(gradients, theirs, strict=True):
-        np.testing.assert_allclose(ours, x.grad.numpy(), atol=2e-6)
+def test_every_loss_and_miner_is_tested():
+    """The cases leave out no loss and no miner."""
+    assert {loss.name for loss in EVERY.values()} == set(LOSSES)
+    assert {loss.triplet.miner for loss in MINING.values()} == set(MINERS) == set(mining.MINERS)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_awkward_batches_have_finite_gradients(name):
-    """Sketches equal to their photos, a zero vector, a single-member class: all stays finite."""
+    """Sketches equal to their photos, a zero vector, a single-member class, all embeddings equal,
+    all zero: value, figures and gradients stay finite, and the first batch has a gradient."""
     sketch, _, _, _ = batch(5)
     sketch[1] = 0
-    labels = ids([0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 3])
-    value, diagnostics, gradients = value_and_gradients(name, sketch, sketch.copy(), labels, labels)
-    assert np.isfinite([value, *diagnostics.values()]).all()
-    assert all(np.isfinite(g).all() for g in gradients)
-    assert any(np.any(g) for g in gradients)
+    labels = ids([0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 4, 4, 5, 5])
+    for x in (np.full_like(sketch, 0.25), np.zeros_like(sketch), sketch):
+        found = measured(EVERY[name], x, x.copy(), labels, labels)
+        assert np.isfinite([found.value, *found.figures.values()]).all()
+        assert all(np.isfinite(g).all() for g in found.gradients)
+    assert any(np.any(g) for g in found.gradients)
 
 
-@pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize(
-    "sides",
-    [(ids([1] * PAIRS), ids([1] * PAIRS)), (ids(range(PAIRS)), ids(range(20, 20 + PAIRS)))],
-    ids=["one class", "no positive"],
-)
+@pytest.mark.parametrize("name", ON_ANCHORS)
+@pytest.mark.parametrize("sides", [ONE_CLASS, ALL_ALONE], ids=["one class", "no positive"])
 def test_batches_without_valid_anchor_are_zero(name, sides):
     """Without a negative, or without a positive, loss and gradients are exactly 0."""
-    value, diagnostics, gradients = value_and_gradients(
-        name, unit_rows(6, PAIRS), unit_rows(7, PAIRS), *sides
-    )
-    assert value == 0 and diagnostics["valid_anchors"] == 0
-    assert np.isfinite(list(diagnostics.values())).all()
-    assert not any(np.any(g) for g in gradients)
+    found = measured(EVERY[name], unit_rows(6), unit_rows(7), *sides)
+    assert found.value == 0 and found.figures["valid_anchors"] == 0
+    assert np.isfinite(list(found.figures.values())).all()
+    assert not any(np.any(g) for g in found.gradients)
 
 
-@pytest.mark.parametrize("name", [n for n in EVERY if n != "infonce"])
-@pytest.mark.parametrize("fill", [0.0, 0.25], ids=["zeros", "identical"])
-def test_collapse_shows(name, fill):
-    """All embeddings equal: the triplet loss is the margin, the gradient 0, and the diagnostics
-    say collapse (mean cosine 1, or 0 for zero vectors; no anchor finds its positive first)."""
-    x = np.full((PAIRS, 16), fill, np.float32)
-    labels = ids([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
-    value, diagnostics, gradients = value_and_gradients(name, x, x.copy(), labels, labels)
-    assert value == pytest.approx(0.2)
-    assert not any(np.any(g) for g in gradients)
-    assert diagnostics["mean_cosine"] == pytest.approx(float(fill > 0))
-    assert diagnostics["batch_top1"] == 0 and diagnostics["active_triplets"] == 1
-
-
-def test_collapsed_infonce_is_log_of_batch():
-    """All embeddings equal: every candidate has probability 1/B."""
-    x = np.full((PAIRS, 16), 0.25, np.float32)
-    labels = ids([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
-    value, diagnostics, _ = value_and_gradients("infonce", x, x.copy(), labels, labels)
-    assert value == pytest.approx(np.log(PAIRS), abs=1e-5)
-    assert diagnostics["mean_cosine"] == pytest.approx(1)
+@pytest.mark.parametrize("name", sorted(ON_PAIRS))
+def test_losses_on_pairs_need_pairs_of_one_kind_only(name):
+    """One class still has positives and all singletons still have negatives, so gradients; by
+    instance and without a link there is no pair, and loss and gradients are exactly 0."""
+    sides = unit_rows(6), unit_rows(7)
+    for identities in (ONE_CLASS, ALL_ALONE):
+        found = measured(EVERY[name], *sides, *identities)
+        assert found.value > 0
+        assert all(np.any(g) and np.isfinite(g).all() for g in found.gradients)
+    found = measured(dataclasses.replace(EVERY[name], match="instance"), *sides, *ONE_CLASS)
+    assert found.value == 0 and not any(np.any(g) for g in found.gradients)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -287,47 +82,217 @@ def test_collapsed_infonce_is_log_of_batch():
 def test_non_finite_embedding_makes_the_loss_nan(name, bad):
     """Even where the row is in no valid triplet, a NaN or infinity shows in the loss."""
     sketch, photo, _, _ = batch(8)
-    labels = ids([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
-    others = ids([0, 0, 0, 1, 1, 1, 2, 2, 2, 4, 4, 4])
-    for side, row in ((sketch, 0), (sketch, 11), (photo, 2)):
+    others = ids([*FOUR_CLASSES[:12], 4, 4, 4, 4])
+    for side, row in ((sketch, 0), (sketch, 15), (photo, 2)):
         kept = side[row].copy()
         side[row, 3] = bad
-        value, _, _ = value_and_gradients(name, sketch, photo, labels, others)
-        assert np.isnan(value)
+        assert np.isnan(measured(EVERY[name], sketch, photo, ids(FOUR_CLASSES), others).value)
         side[row] = kept
 
 
-@pytest.mark.parametrize("name", ["infonce", "triplet"])
-def test_config_selects_the_loss(name):
-    """`cross_modal` is the named loss with the config's numbers."""
-    data = batch(9)
-    config = LossConfig(
-        name=name, temperature=0.3, margin=0.4, distance="sq_l2", miner="batch_hard"
-    )
-    value, _ = losses.cross_modal(config, *data, key=KEY)
+@pytest.mark.parametrize("name", MINING)
+@pytest.mark.parametrize("fill", [0.0, 0.25], ids=["zeros", "identical"])
+def test_collapse_shows(name, fill):
+    """All embeddings equal: the triplet loss is the margin, the gradient 0, and the figures say
+    collapse (mean cosine 1, or 0 for zero vectors; no anchor finds its positive first)."""
+    x = np.full((PAIRS, DIM), fill, np.float32)
+    found = measured(MINING[name], x, x.copy(), ids(FOUR_CLASSES), ids(FOUR_CLASSES))
+    assert found.value == pytest.approx(0.2)
+    assert not any(np.any(g) for g in found.gradients)
+    assert found.figures["mean_cosine"] == pytest.approx(float(fill > 0))
+    assert found.figures["batch_top1"] == 0 and found.figures["active_triplets"] == 1
+
+
+def test_collapsed_infonce_is_log_of_batch():
+    """All embeddings equal: every candidate has probability 1/B."""
+    x = np.full((PAIRS, DIM), 0.25, np.float32)
+    found = measured(EVERY["infonce"], x, x.copy(), ids(FOUR_CLASSES), ids(FOUR_CLASSES))
+    assert found.value == pytest.approx(np.log(PAIRS), abs=1e-5)
+    assert found.figures["mean_cosine"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        MINING["batch_hard-sq_l2"],
+        dataclasses.replace(MINING["batch_hard"], match="instance"),
+        dataclasses.replace(MINING["batch_hard"], pairs="intra"),
+        dataclasses.replace(EVERY["infonce"], pairs="joint"),
+    ],
+    ids=["cross", "instance", "intra", "joint"],
+)
+def test_health_is_the_definition(loss):
+    """Every common figure is that of a float64 loop over anchors, by the loss's own distance."""
+    sketch, photo, *identities = batch(0)
+    distance = getattr(getattr(loss, loss.name), "distance", "cosine")
+    met = list(anchors(loss, sketch, photo, *identities))
+    positives, hardest, top1 = [], [], []
+    for anchor in met:
+        d = anchor.distance(distance)
+        positives += list(d[anchor.positive])
+        if anchor.valid:
+            hardest.append(d[anchor.negative].min())
+            top1.append(d[anchor.positive].min() < d[anchor.negative].min())
     expected = {
-        "infonce": functools.partial(INFONCE, temperature=0.3),
-        "triplet": functools.partial(TRIPLET, margin=0.4, distance="sq_l2"),
-    }[name](*data)[0]
-    assert value == expected
+        "valid_anchors": len(top1) / len(met),
+        "d_positive": np.mean(positives),
+        "d_hardest_negative": np.mean(hardest),
+        "batch_top1": np.mean(top1),
+        "mean_cosine": max(np.sum(x.astype(np.float64).mean(0) ** 2) for x in (sketch, photo)),
+    }
+    figures = measured(loss, sketch, photo, *identities).figures
+    assert {name: figures[name] for name in expected} == pytest.approx(expected, abs=2e-6)
 
 
-def test_no_cube_is_built():
-    """At B = 512 the compiled step needs a few B x B arrays, far below one B x B x B (512 MiB)."""
-    data = batch(0, pairs=512)
-    for name in ("infonce", "semi_hard"):
-        memory = compiled(name).lower(*data).compile().memory_analysis()
-        assert memory.temp_size_in_bytes < 24 * 2**20, name
+def test_own_figures_are_their_definitions():
+    """Shares of what is active, from float64 loops over anchors."""
+    data = batch(0)
+    met = list(anchors(EVERY["contrastive"], *data))
+    negatives = np.concatenate([a.distance("l2")[a.negative] for a in met])
+    loss = config("contrastive", margin=1.3)
+    share = measured(loss, *data).figures["active_negatives"]
+    assert share == pytest.approx(np.mean(negatives < 1.3))
+    violations = [
+        near - far + 0.2
+        for a in met
+        for near in a.distance("l2")[a.positive]
+        for far in a.distance("l2")[a.negative]
+    ]
+    share = measured(MINING["all"], *data).figures["active_triplets"]
+    assert share == pytest.approx(np.mean(np.array(violations) > 0))
+    smooth = measured(EVERY["smooth_ap"], *data)
+    assert smooth.figures["smooth_ap"] == pytest.approx(1 - smooth.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["random", "semi_hard", "distance_weighted", "all", "quadruplet", "smooth_ap"]
+)
+def test_eight_devices_see_the_global_batch(name):
+    """Loss, gradients and figures of a batch split over eight devices are those of one device."""
+    data = batch(11)
+    one = measured(EVERY[name], *data)
+    eight = measured(EVERY[name], *sharding.put_rows(sharding.make_mesh(), data))
+    assert eight.value == pytest.approx(one.value, rel=2e-5, abs=1e-6)
+    assert eight.figures == pytest.approx(one.figures, abs=1e-5)
+    for found, expected in zip(eight.gradients, one.gradients, strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_a_sum_adds_up():
+    """A weighted sum is that of its terms, in value and gradient, and reports each of them."""
+    data = batch(9)
+    own = dict(triplet=MINING["batch_hard"].triplet, n_pairs=EVERY["n_pairs"].n_pairs)
+    whole = LossConfig(name="triplet + 0.5*n_pairs", **own)
+    found = measured(whole, *data)
+    parts = [measured(MINING["batch_hard"], *data), measured(EVERY["n_pairs"], *data)]
+    assert found.value == pytest.approx(parts[0].value + 0.5 * parts[1].value, rel=1e-6)
+    for g, a, b in zip(found.gradients, *(part.gradients for part in parts), strict=True):
+        np.testing.assert_allclose(g, a + 0.5 * b, atol=1e-6)
+    assert found.figures["loss_triplet"] == pytest.approx(parts[0].value)
+    assert found.figures["loss_n_pairs"] == pytest.approx(parts[1].value)
+
+
+def test_prefixes_are_trained_as_embeddings_of_their_own():
+    """Matryoshka is the mean of the losses of the prefixes, each normalised again, and the whole;
+    memory and class vectors are cut likewise, and the figures are those of the whole."""
+    data = batch(10)
+    kept = memory.push(memory.init(9, DIM), *batch(13, pairs=9))
+    name = "infonce + category"
+    nested = measured(LossConfig(name=name, matryoshka="3,8"), *data, memory=kept)
+    params = parameters(LossConfig(name=name))
+    values = []
+    for length in (3, 8, DIM):
+        cut = [x[:, :length] for x in (data[0], data[1], kept.sketch, kept.photo)]
+        cut = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in cut]
+        past = dataclasses.replace(kept, sketch=cut[2], photo=cut[3])
+        short = {"category": {"weights": params["category"]["weights"][:, :length]}}
+        alone = measured(LossConfig(name=name), *cut[:2], *data[2:], params=short, memory=past)
+        values.append(alone.value)
+    assert nested.value == pytest.approx(np.mean(values), rel=1e-5)
+    assert nested.figures == pytest.approx(alone.figures, abs=1e-6)
+
+
+def test_a_miner_takes_over_at_its_step():
+    """Up to the step before 5 the first miner mines, from 5 the second, from 9 the third."""
+    data = batch(14)
+    staged = config("triplet", miner="random, batch_hard@5 steps, all@9 steps")
+    turns = {0: "random", 4: "random", 5: "batch_hard", 8: "batch_hard", 9: "all", 99: "all"}
+    for step, name in turns.items():
+        found, expected = measured(staged, *data, step=step), measured(MINING[name], *data)
+        assert found.value == pytest.approx(expected.value, rel=1e-6)
+        for g, wanted in zip(found.gradients, expected.gradients, strict=True):
+            np.testing.assert_allclose(g, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, learnt", [("infonce", {"learn_temperature": True}), ("sigmoid", {"learn": True})]
+)
+def test_learnt_scalars_start_at_the_settings_and_have_a_slope(name, learnt):
+    """Before any step the loss is that of the settings, and the gradient by each parameter is the
+    change of the loss with it."""
+    data, loss = batch(15), config(name, **learnt)
+    fixed = config(name, **dict.fromkeys(learnt, False))
+    params = parameters(loss)[name]
+    found = measured(loss, *data)
+    assert found.value == pytest.approx(measured(fixed, *data).value, rel=1e-5)
+    for each, start in params.items():
+        near, far = (
+            measured(loss, *data, params={name: params | {each: start + h}}).value
+            for h in (0.01, -0.01)
+        )
+        assert float(found.slopes[name][each]) == pytest.approx((near - far) / 0.02, rel=0.01)
+
+
+def test_class_vectors_are_learnt():
+    """The gradient by the class vectors is the slope of the loss along a random direction."""
+    loss, data = config("category", scale=4.0), batch(16)
+    weights = np.asarray(parameters(loss)["category"]["weights"])
+    way = np.random.default_rng(0).normal(size=weights.shape)
+    near, far = (
+        measured(loss, *data, params={"category": {"weights": np.float32(weights + h * way)}}).value
+        for h in (1e-3, -1e-3)
+    )
+    slope = np.sum(np.asarray(measured(loss, *data).slopes["category"]["weights"]) * way)
+    assert slope == pytest.approx((near - far) / 2e-3, rel=0.02)
+    first, other = (losses.init_params(loss, jax.random.key(k), classes=5, dim=8) for k in (0, 1))
+    assert first["category"]["weights"].shape == (5, 8)
+    assert np.abs(first["category"]["weights"] - other["category"]["weights"]).max() > 0.1
+
+
+def test_only_what_is_asked_for_is_learnt():
+    """Losses without parameters have none, and a learnt temperature stays at 0.01 or above."""
+    assert parameters(EVERY["infonce"]) == parameters(MINING["all"]) == {}
+    assert parameters(config("sigmoid", learn=False)) == {}
+    for log_temperature, kept in ((-9.0, np.log(0.01)), (-2.0, -2.0)):
+        params = {"infonce": {"log_temperature": np.float32(log_temperature)}, "category": {}}
+        after = losses.bounded(params)
+        assert float(after["infonce"]["log_temperature"]) == pytest.approx(kept)
+        assert after.keys() == params.keys()
+
+
+@pytest.mark.parametrize("name", ["semi_hard", "all", "quadruplet"])
+def test_no_cube_is_built(name):
+    """At B = 512 the compiled step needs a few B x B arrays (1 MiB each), far below B x B x B."""
+    sketch, photo, *identities = batch(0, pairs=512)
+    lowered = compiled(EVERY[name]).lower(sketch, photo, {}, *identities, None, 0)
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < 24 * 2**20
 
 
 def test_bad_input_is_one_line():
     """Shapes that do not agree and unknown names are refused, naming what was given."""
     sketch, photo, sketch_ids, photo_ids = batch(10)
-    with pytest.raises(ValueError, match=r"sketch \(12, 16\), photo \(12, 8\): expected .* one D"):
-        INFONCE(sketch, photo[:, :8], sketch_ids, photo_ids)
-    with pytest.raises(ValueError, match=r"photo_ids label \(3,\), instance \(3,\): expected \(12"):
-        TRIPLET(sketch, photo, sketch_ids, ids([0, 1, 2]))
-    with pytest.raises(ValueError, match=r"^loss name='arcface': valid: infonce, triplet$"):
-        losses.cross_modal(
-            LossConfig(name="arcface"), sketch, photo, sketch_ids, photo_ids, key=KEY
-        )
+    with pytest.raises(ValueError, match=r"sketch \(16, 16\), photo \(16, 8\): expected .* one D"):
+        ways(sketch, photo[:, :8], sketch_ids, photo_ids, match="class")
+    with pytest.raises(ValueError, match=r"photo_ids label \(3,\), instance \(3,\): expected \(16"):
+        ways(sketch, photo, sketch_ids, ids([0, 1, 2]), match="class")
+    with pytest.raises(ValueError, match=r"^pairs='both': valid: cross, intra, joint$"):
+        ways(sketch, photo, sketch_ids, photo_ids, match="class", pairs="both")
+    with pytest.raises(ValueError, match=r"^margin_form='sphere': valid: none, cosface, arcface$"):
+        category(sketch, sketch_ids.label, photo, scale=1.0, margin_form="sphere", margin=0.1)
+
+
+def test_a_label_beyond_the_classes_makes_the_loss_nan():
+    """A category that has no vector shows at once instead of being taken for another."""
+    sketch, photo, sketch_ids, photo_ids = batch(17)
+    sketch_ids.label[3] = 40
+    assert np.isnan(measured(EVERY["category"], sketch, photo, sketch_ids, photo_ids).value)

@@ -1,13 +1,15 @@
 """Batches are pure functions of (seed, step) and hold what their sampler promises."""
 
 import collections
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from sbir_jax.config import ConfigError, DataConfig
-from sbir_jax.data.sampling import make_sampler
+from sbir_jax.data.sampling import class_confusion, make_sampler
 from sbir_jax.data.source import SplitIndex
 
 CLASSES, PHOTOS, SKETCHES = 6, 5, 3  # photos a class, sketches a photo
@@ -23,12 +25,22 @@ def split(*, unlinked: int = 0) -> tuple[SplitIndex, SplitIndex]:
     return SplitIndex((drawn // PHOTOS).astype(np.int32)[order], linked[order]), photo
 
 
-def sampler_of(kind: str, *, batch: int = 12, seed: int = 0, per_class: int = 2, unlinked: int = 0):
+def sampler_of(
+    kind: str,
+    *,
+    batch: int | None = None,
+    seed: int = 0,
+    per_class: int = 2,
+    unlinked: int = 0,
+    confusion: np.ndarray | None = None,
+):
+    batch = batch or {"confusable": 6}.get(kind, 12)
     config = DataConfig(sampler=kind, batch_size=batch, per_class=per_class)
-    return make_sampler(config, *split(unlinked=unlinked), seed)
+    sampler = make_sampler(config, *split(unlinked=unlinked), seed)
+    return sampler if confusion is None else dataclasses.replace(sampler, confusion=confusion)
 
 
-@pytest.mark.parametrize("kind", ["pairs", "instances", "classes"])
+@pytest.mark.parametrize("kind", ["pairs", "instances", "classes", "confusable"])
 def test_batch_depends_on_seed_and_step_alone(kind):
     """A fresh or unpickled sampler, asked for steps in any order, gives the same batches."""
     first = sampler_of(kind)
@@ -40,14 +52,14 @@ def test_batch_depends_on_seed_and_step_alone(kind):
     assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["pairs", "instances", "classes"])
+@pytest.mark.parametrize("kind", ["pairs", "instances", "classes", "confusable"])
 def test_pairs_share_their_class(kind):
     """Row i of both sides is of one class, for every sampler."""
     sketch, photo = split()
     sampler = sampler_of(kind)
     for step in range(10):
         sketches, photos = sampler(step)
-        assert len(sketches) == len(photos) == 12
+        assert len(sketches) == len(photos) == sampler.batch_size
         np.testing.assert_array_equal(sketch.label[sketches], photo.label[photos])
 
 
@@ -111,8 +123,79 @@ def test_small_classes_are_drawn_with_repetition():
     assert len(photos) == 16 and len(set(photos)) <= 2 * PHOTOS
 
 
+def classes_of(sampler, step: int) -> list[int]:
+    """The distinct classes of a batch, ascending."""
+    return sorted(set(split()[0].label[sampler(step)[0]].tolist()))
+
+
+def test_confusable_without_a_validation_is_classes():
+    """Until something is known of confusion, both draw the same batches."""
+    plain = sampler_of("classes", batch=6)
+    for confusion in (None, np.zeros((CLASSES, CLASSES), np.int32)):
+        sampler = sampler_of("confusable", confusion=confusion)
+        for step in range(12):
+            np.testing.assert_array_equal(sampler(step), plain(step))
+
+
+def test_confusable_brings_confused_classes_together():
+    """Where only 0-3, 1-4 and 2-5 are confused, in either direction, these pairs are the batches;
+    every class still comes once a round, and the pairs in a random order."""
+    confusion = np.zeros((CLASSES, CLASSES), np.int32)
+    confusion[0, 3] = confusion[4, 1] = confusion[2, 5] = 7
+    sampler = sampler_of("confusable", batch=4, confusion=confusion)
+    orders = set()
+    for turn in range(8):
+        found = [tuple(classes_of(sampler, 3 * turn + batch)) for batch in range(3)]
+        assert sorted(found) == [(0, 3), (1, 4), (2, 5)]
+        orders.add(tuple(found))
+    assert len(orders) > 2
+
+
+def test_confusable_draws_in_proportion_to_confusion():
+    """The partner of class 0, where it opens a round of pairs, follows the counts of both
+    directions: chi-square over 3,000 rounds."""
+    confusion = np.zeros((CLASSES, CLASSES), np.int32)
+    confusion[0] = 0, 1, 2, 3, 4, 5
+    confusion[3:, 0] = 10
+    sampler = sampler_of("confusable", batch=4, confusion=confusion)
+    plain = sampler_of("classes", batch=4)
+    label, partners = split()[0].label, []
+    for turn in range(3000):
+        if label[plain(3 * turn)[0][0]] == 0:
+            partners.append(classes_of(sampler, 3 * turn)[1])
+    expected = np.array([1, 2, 13, 14, 15]) / 45 * len(partners)
+    assert expected.min() > 5
+    assert scipy.stats.chisquare(np.bincount(partners)[1:], expected).pvalue > 1e-3
+
+
+def test_confusable_keeps_a_round_whole():
+    """Whatever the counts, every class comes once a round."""
+    confusion = np.random.default_rng(0).integers(0, 9, (CLASSES, CLASSES))
+    sampler = sampler_of("confusable", confusion=confusion)
+    for turn in range(6):
+        seen = classes_of(sampler, 2 * turn) + classes_of(sampler, 2 * turn + 1)
+        assert sorted(seen) == list(range(CLASSES))
+
+
+def test_class_confusion_is_the_definition():
+    """Counts of a loop: the class of the first neighbour that is not of the query's own."""
+    rng = np.random.default_rng(2)
+    query, gallery = rng.integers(4, size=30), rng.integers(4, size=25)
+    nearest = np.stack([rng.permutation(25)[:3] for _ in range(30)])
+    nearest[0] = np.flatnonzero(gallery == query[0])[:3]  # not confused
+    wanted = np.zeros((5, 5), int)
+    for q, rows in zip(query, nearest, strict=True):
+        others = [gallery[row] for row in rows if gallery[row] != q]
+        if others:
+            wanted[q, others[0]] += 1
+    got = class_confusion(nearest, query, gallery, classes=5)
+    np.testing.assert_array_equal(got, wanted)
+    assert got.dtype == np.int32 and 0 < got.sum() < 30 and not got.diagonal().any()
+
+
 @pytest.mark.parametrize(
-    ("kind", "batch", "most"), [("classes", 14, 12), ("instances", 31, 30), ("pairs", 4, None)]
+    ("kind", "batch", "most"),
+    [("classes", 14, 12), ("instances", 31, 30), ("pairs", 4, None), ("confusable", 8, 6)],
 )
 def test_batch_that_cannot_be_filled_is_refused(kind, batch, most):
     """One line names the batch size and the largest that this split allows."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sbir_jax import losses, sharding
-from sbir_jax.config import LossConfig
+from sbir_jax.loss_config import LossConfig, TripletConfig
 from sbir_jax.mining import Ids
 
 
@@ -71,7 +71,8 @@ def test_negatives_of_other_devices_are_mined(mesh):
     matrix = np.linalg.norm(sketch[:, None].astype(np.float64) - photo[None], axis=-1)
     assert matrix[0].argmin() == 15
     ids = Ids(label, np.full(16, -1, np.int32))
-    config = LossConfig(name="triplet", miner="batch_hard", distance="l2", margin=0.2)
+    own = TripletConfig(miner="batch_hard", distance="l2", margin=0.2)
+    config = LossConfig(name="triplet", triplet=own)
     arguments = sharding.put_rows(mesh, (sketch, photo, ids, ids))
     loss = jax.jit(lambda *batch: losses.cross_modal(config, *batch, key=jax.random.key(0))[0])(
         *arguments

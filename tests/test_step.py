@@ -20,8 +20,14 @@ pytestmark = pytest.mark.usefixtures("small_model")
 
 LOSSES = {
     "infonce": {"loss.name": "infonce"},
-    "batch_hard": {"loss.name": "triplet", "loss.miner": "batch_hard", "model.towers": "stems"},
-    "semi_hard": {"loss.name": "triplet", "loss.miner": "semi_hard", "model.towers": "shared"},
+    "batch_hard": {"loss.name": "triplet", "loss.triplet.miner": "batch_hard", "model.towers": "stems"},
+    "sum": {
+        "loss.name": "triplet + 0.5*category + sigmoid",
+        "loss.pairs": "joint",
+        "loss.matryoshka": "4",
+        "loss.memory": 24,
+        "model.towers": "shared",
+    },
 }
 # With plain SGD at rate 1 the change of the parameters is minus the gradient.
 PLAIN = OptimConfig(name="sgd", lr=1.0, momentum=0.0, weight_decay=0.0, clip_norm=0.0)
@@ -43,7 +49,7 @@ def prepared(run, devices: int, config: OptimConfig = PLAIN):
     """(step function, first state, batch) on that many devices; no parameter is zero."""
     mesh = sharding.make_mesh(jax.devices()[:devices])
     optimizer = optim.make_optimizer(config, lambda count: config.lr)
-    state = make_init(run, optimizer)()
+    state = make_init(run, optimizer, classes=3)()
     rng = np.random.default_rng(1)
     # The last scale of a block starts at zero, which would leave its kernels without gradient.
     noisy = jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(x.dtype), state.params)
@@ -58,23 +64,25 @@ def host(tree):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_one_device_equals_eight(name):
-    """Loss, health figures, gradients and BatchNorm statistics do not depend on the devices."""
+    """Loss, figures, gradients of model and loss, BatchNorm statistics and memory do not depend on
+    the devices."""
     run = tiny_run("unused", LOSSES[name])
     results = []
     for devices in (1, 8):
         step, state, batch = prepared(run, devices)
-        before = host(state.params)
+        before, loss_params = host(state.params), host(state.loss_params)
         after, metrics = step(state, {}, batch)
         gradients = jax.tree.map(lambda old, new: old - new, before, host(after.params))
-        results.append((gradients, host(after.model_state), host(metrics)))
+        learnt = jax.tree.map(lambda old, new: old - new, loss_params, host(after.loss_params))
+        results.append((gradients, learnt, host((after.model_state, after.memory, metrics))))
     one, eight = (jax.tree_util.tree_leaves_with_path(result) for result in results)
     for (path, expected), (_, found) in zip(one, eight, strict=True):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(
             found, expected, rtol=0, atol=2e-5 * scale + 1e-7, err_msg=jax.tree_util.keystr(path)
         )
-    gradients, model_state, _ = results[0]
-    assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradients))
+    gradients, learnt, (model_state, _, _) = results[0]
+    assert all(np.abs(g).max() > 0 for g in jax.tree.leaves((gradients, learnt)))
     fresh = host(dual.build(run.model, dual.init_key(run.seed))[2])
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, fresh, model_state)
     assert all(jax.tree.leaves(moved))
@@ -154,7 +162,7 @@ def test_the_first_state_is_drawn_from_the_seed():
     """One seed gives one state, bit for bit, at step 0; another seed gives other parameters."""
     optimizer = optim.make_optimizer(PLAIN, lambda count: 1.0)
     one, again, other = (
-        host(make_init(tiny_run("unused", {"seed": seed}), optimizer)()) for seed in (1, 1, 2)
+        host(make_init(tiny_run("unused", {"seed": seed}), optimizer, classes=3)()) for seed in (1, 1, 2)
     )
     assert isinstance(one, TrainState)
     assert one.step == 0

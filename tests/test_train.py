@@ -65,6 +65,37 @@ def test_stopped_and_continued_equals_uninterrupted(finished, tmp_path, mesh, mo
     assert_same_run(tmp_path / "run", workdir)
 
 
+# Everything a loss can keep from step to step, and all that depends on the step.
+KEEPING = {
+    "loss.name": "infonce + 0.5*category + triplet",
+    "loss.infonce.learn_temperature": True,
+    "loss.triplet.miner": "semi_hard, batch_hard@50%",
+    "loss.matryoshka": "4",
+    "loss.memory": 20,
+    "loss.memory_after": "2 steps",
+}
+
+
+def test_what_losses_learn_and_remember_continues_too(tiny_data, tmp_path, mesh, monkeypatch):
+    """With learnt temperature and class vectors, a memory, and a miner that takes over in the
+    middle: stopped after step 5 and continued, the run is bit-equal to one left alone."""
+    run = tiny_run(tiny_data, KEEPING)
+    train(run, tmp_path / "alone", mesh=mesh)
+    with monkeypatch.context() as patch:
+        stop_before(5, patch)
+        with pytest.raises(Killed):
+            train(run, tmp_path / "run", mesh=mesh)
+    train(run, tmp_path / "run", mesh=mesh)
+    assert_same_run(tmp_path / "run", tmp_path / "alone")
+    kept = stored(tmp_path / "run")
+    assert kept["loss_params/infonce/log_temperature"] != np.float32(np.log(0.1))
+    assert kept["loss_params/category/weights"].shape == (5, 8)
+    assert kept["memory/filled"] == 20
+    # Six batches of eight: the newest of the 20 rows is the last pair of the last batch.
+    assert np.all(kept["memory/sketch_ids/label"] >= 0)
+    np.testing.assert_allclose(np.linalg.norm(kept["memory/sketch"], axis=1), 1, atol=1e-5)
+
+
 def test_stopped_before_the_first_checkpoint_starts_again(finished, tmp_path, mesh, monkeypatch):
     """Without a checkpoint the run begins anew, its first metrics are not kept twice."""
     run, workdir = finished
@@ -120,7 +151,8 @@ def test_settings_that_change_no_number_are_free(copy, mesh, tmp_path):
         "train.log_every": "5 steps",
         "train.eval_every": "50%",
         "eval.batch_size": 3,
-        "eval.block_mib": 1,
+        "eval.metrics": "sake",
+        "eval.memory_mib": 64,
     }
     assert train(tiny_run(moved, free), workdir, mesh=mesh)["step"] == 6
 
@@ -154,6 +186,7 @@ def test_a_run_can_start_from_the_best_of_another(finished, tiny_data, tmp_path,
     """With init_from and rate 0 the parameters stay those of the other run's best checkpoint."""
     _, source = finished
     changes = {"train.init_from": str(source), "optim.lr": 0.0, "train.duration": "1 steps"}
+    changes |= {"loss.name": "infonce + category", "loss.memory": 8}  # not of the other run
     train(tiny_run(tiny_data, changes), tmp_path, mesh=mesh)
     assert f"of {source}" in capfd.readouterr().err
     found, wanted = stored(tmp_path), stored(source, "best")
@@ -239,6 +272,23 @@ def test_a_metric_that_cannot_be_measured_is_refused_at_the_start(tmp_path, mesh
     run = tiny_run(tmp_path, {"eval.metric": "instance/MRR"})
     with pytest.raises(ConfigError, match=r"^config.eval.metric='instance/MRR': no sketch of"):
         train(run, tmp_path / "run", mesh=mesh)
+
+
+def test_a_metric_without_an_expected_value_is_refused_at_the_start(tiny_data, tmp_path, mesh):
+    """With expected ties nothing can be chosen by a precision envelope: one line, nothing kept."""
+    run = tiny_run(tiny_data, {"eval.metric": "category/mAP-voc@all", "eval.ties": "expected"})
+    with pytest.raises(ConfigError, match=r"^config.eval.metric='category/mAP-voc@all': no closed"):
+        train(run, tmp_path / "run", mesh=mesh)
+    assert not (tmp_path / "run").exists()
+
+
+def test_any_metric_can_choose_the_best(tiny_data, tmp_path, mesh):
+    """A metric outside the standard ones is validated too, and ranks the checkpoints."""
+    changes = {"eval.metric": "category/mAP-voc@5/min", "train.duration": "2 steps"}
+    summary = train(tiny_run(tiny_data, changes), tmp_path, mesh=mesh)
+    (logged,) = (line for line in metric_lines(tmp_path) if line["kind"] == "val")
+    assert 0 < logged["category/mAP-voc@5/min"] <= 1
+    assert summary["validation"]["category/mAP-voc@5/min"] == logged["category/mAP-voc@5/min"]
 
 
 def test_eight_devices_train_to_the_same_scores(finished, tmp_path):

@@ -16,6 +16,7 @@ from data_prep_trees import photo, save, sketch
 from sbir_jax.config import RunConfig, default_config, resolve
 
 TINY = "tiny"
+ITEMS = ("params", "model_state", "loss_params", "opt_state", "memory", "sampler")  # saved
 
 
 def tiny_tree(root: Path) -> Path:
@@ -82,16 +83,16 @@ def stored(workdir: Path, which: str = "latest") -> dict[str, np.ndarray]:
 
     with Checkpoints(workdir, metric="category/mAP@all", read_only=True) as checkpoints:
         step = checkpoints.find(which)
-    arrays = {}
-    for item in ("params", "model_state", "opt_state"):
+    saved, arrays = workdir.absolute() / f"checkpoints/{step}", {}
+    for item in sorted(p.name for p in saved.iterdir() if p.is_dir() and p.name in ITEMS):
         with warnings.catch_warnings(action="ignore"):  # no sharding is given: it takes the saved
-            loaded = ocp.load(workdir.absolute() / f"checkpoints/{step}", checkpointable_name=item)
+            loaded = ocp.load(saved, checkpointable_name=item)
         arrays |= {f"{item}/{path}": np.asarray(value) for path, value in loaded.items()}
     return arrays
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Bit-equal parameters, BatchNorm statistics and optimiser, and equal metrics."""
+    """Bit-equal parameters, BatchNorm statistics, optimiser and so on, and equal metrics."""
     assert metric_lines(one) == metric_lines(other)
     first, second = stored(one), stored(other)
     assert first.keys() == second.keys()

@@ -38,7 +38,8 @@ def augment_pair(
 ) -> tuple[jax.Array, jax.Array]:
     """Random views, float32 [B, size, size, C], of uint8 sketches and photos [B, S, S, 1 or 3].
 
-    Row i of both is one pair: `flip="paired"` mirrors it on both sides or on neither.
+    Row i of both is one pair: `flip="paired"` mirrors it on both sides or on neither. Queries with
+    three channels are photos, and change colour as photos do.
     """
     batch = len(sketch)
     flip_key, sketch_key, photo_key, color_key, erase_key = jax.random.split(key, 5)
@@ -53,6 +54,8 @@ def augment_pair(
         views.append(to_float(jax.vmap(lambda image, m: warp(image, m, size))(images, maps)))
     sketch, photo = views
     photo = jitter_color(color_key, photo, config)
+    if sketch.shape[-1] == 3:
+        sketch = jitter_color(jax.random.fold_in(color_key, 1), sketch, config)
     if config.erase:
         first, second = jax.random.split(erase_key)
         sketch, photo = erase(first, sketch, config.erase), erase(second, photo, config.erase)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +21,8 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from sbir_jax import sharding
-from sbir_jax.config import DataConfig
+from sbir_jax.config import ConfigError, DataConfig
+from sbir_jax.data.images import MODALITIES
 from sbir_jax.data.sampling import make_sampler
 from sbir_jax.data.source import Dataset, Images
 from sbir_jax.mining import Ids
@@ -35,7 +37,7 @@ _DECODE_CHUNK = 512  # images decoded between two moves of the progress bar
 class Feed:
     """Where batches come from: what stays on the device, and what arrives at each step.
 
-    `resident` is {} or {"sketch": uint8 [N, S, S, 1], "photo": uint8 [M, S, S, 3]}, replicated.
+    `resident` is {} or {"sketch": uint8 [N, S, S, C], "photo": uint8 [M, S, S, 3]}, replicated.
     A batch is {"sketch", "photo", "sketch_ids", "photo_ids"}, split over the mesh; its sides are
     row numbers, int32 [B], when resident, and uint8 images [B, S, S, C] when streamed.
     """
@@ -44,9 +46,23 @@ class Feed:
     resident: dict[str, jax.Array]
     epoch_size: int
     nbytes: int
-    _local: Callable[[int], dict[str, Any]]
+    _local: _LocalBatch
     _mesh: Mesh
     _workers: int
+
+    @property
+    def learnt(self) -> dict[str, np.ndarray]:
+        """What the sampler has from the last validation: {} or {"confusion": int32 [C, C]}.
+
+        A feed that learns must be told of each validation before it is asked for a later batch.
+        """
+        confusion = getattr(self._local.sampler, "confusion", None)
+        return {} if confusion is None else {"confusion": confusion}
+
+    def taught(self, confusion: np.ndarray) -> Feed:
+        """The same feed, after a validation that counted `sampling.class_confusion`."""
+        sampler = dataclasses.replace(self._local.sampler, confusion=confusion)
+        return dataclasses.replace(self, _local=dataclasses.replace(self._local, sampler=sampler))
 
     def batches(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """The batches of steps `start` to `stop - 1`, on the device, a few ahead of their use."""
@@ -68,16 +84,21 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
     """The training feed of a dataset.
 
     Raises:
-      ConfigError: the batch cannot be filled from the training split.
+      ConfigError: the batch cannot be filled from the training split, or the sampler learns from
+        validations that tell nothing of its classes.
     """
     index = {side: dataset.index("train", side) for side in ("sketch", "photo")}
     sampler = make_sampler(config, index["sketch"], index["photo"], seed)
-    nbytes = config.load_size**2 * (len(index["sketch"].label) + 3 * len(index["photo"].label))
+    if config.sampler == "confusable":
+        _require_shared_classes(dataset)
+        unknown = np.zeros((len(dataset.classes),) * 2, np.int32)
+        sampler = dataclasses.replace(sampler, confusion=unknown)
+    images = {side: dataset.images("train", side) for side in ("sketch", "photo")}
+    nbytes = config.load_size**2 * sum(len(i) * i.channels for i in images.values())
     kind = config.feed
     if kind == "auto":
         kind = "resident" if nbytes <= _resident_budget(mesh) else "stream"
     rows = sharding.local_rows(mesh, config.batch_size)
-    images = {side: dataset.images("train", side) for side in ("sketch", "photo")}
     local = _LocalBatch(images, config, sampler, index, rows, decode=kind == "stream")
     resident = {}
     if kind == "resident":
@@ -86,6 +107,16 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
             for side in ("sketch", "photo")
         }
     return Feed(kind, resident, sampler.epoch_size, nbytes, local, mesh, config.workers)
+
+
+def _require_shared_classes(dataset: Dataset) -> None:
+    labels = [dataset.index(split, side).label for split in ("train", "val") for side in MODALITIES]
+    if len(functools.reduce(np.intersect1d, labels)) < 2:
+        raise ConfigError(
+            "config.data.sampler='confusable': the training and validation splits of "
+            f"{dataset.name!r} share fewer than two classes, so no validation can say which are "
+            "confused; use 'classes'"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +178,7 @@ def decoded(images: Images, config: DataConfig, *, rows: int, doing: str) -> Ite
 
 
 def _decode_all(images: Images, side: str, config: DataConfig) -> np.ndarray:
-    channels = {"sketch": 1, "photo": 3}[side]
-    out = np.empty((len(images), config.load_size, config.load_size, channels), np.uint8)
+    out = np.empty((len(images), config.load_size, config.load_size, images.channels), np.uint8)
     done = 0
     for part in decoded(images, config, rows=_DECODE_CHUNK, doing=f"decoding {side} images"):
         out[done : done + len(part)] = part

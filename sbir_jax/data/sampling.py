@@ -2,7 +2,8 @@
 
 A sampler is called with a step and returns two row-number arrays, int64 [batch_size] each, into
 the sketches and the photos of the training split; row i of one is paired with row i of the other.
-Resume therefore needs the step and nothing else, and any worker can make any batch.
+Resume therefore needs the step and nothing else, and any worker can make any batch. The one
+exception is `confusable`, which also needs the confusion of the last validation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sbir_jax.data.source import SplitIndex
 
 Rows = tuple[np.ndarray, np.ndarray]
 # Streams of one seed that must not repeat each other's numbers.
-_ORDER, _PARTNER, _CLASSES = 0, 1, 2
+_ORDER, _PARTNER, _CLASSES, _GROUPS = 0, 1, 2, 3
 
 
 def _rng(*key: int) -> np.random.Generator:
@@ -117,15 +118,20 @@ class InstanceSampler:
         return np.array(sketch), linked[picks]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity, for the cache
 class ClassSampler:
-    """P classes, and of each K sketches and K photos; every class comes once a round."""
+    """P classes, and of each K sketches and K photos; every class comes once a round.
+
+    With a `confusion`, int [classes, classes] as `class_confusion` counts it, the classes of a
+    round are dealt out so that those that are mistaken for each other meet in one batch.
+    """
 
     sketch: SplitIndex
     photo: SplitIndex
     batch_size: int
     seed: int
     per_class: int
+    confusion: np.ndarray | None = None
 
     @functools.cached_property
     def _tables(self) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
@@ -136,23 +142,82 @@ class ClassSampler:
         return np.array(both, np.int64), sketches, photos
 
     @property
+    def classes(self) -> np.ndarray:
+        """The classes that have both sketches and photos: int64, ascending."""
+        return self._tables[0]
+
+    @property
     def epoch_size(self) -> int:
         """Sketches in the split: one epoch draws as many as there are."""
         return len(self.sketch.label)
 
     def __call__(self, step: int) -> Rows:
-        classes, sketches, photos = self._tables
-        per_batch = self.batch_size // self.per_class
-        batches = len(classes) // per_batch
-        turn, batch = divmod(step, batches)
-        order = _rng(self.seed, _CLASSES, turn).permutation(len(classes))
-        chosen = classes[order[batch * per_batch : (batch + 1) * per_batch]]
+        _, sketches, photos = self._tables
+        turn, batch = divmod(step, len(self.classes) // (self.batch_size // self.per_class))
         rng = _rng(self.seed, _PARTNER, step)
+        chosen = _round(self, turn)[batch]
         rows = [(self._some(rng, sketches[c]), self._some(rng, photos[c])) for c in chosen]
         return tuple(np.concatenate(side) for side in zip(*rows, strict=True))
 
     def _some(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
         return rng.choice(rows, self.per_class, replace=len(rows) < self.per_class)
+
+
+@functools.lru_cache(maxsize=4)
+def _round(sampler: ClassSampler, turn: int) -> np.ndarray:
+    """The classes of each batch of one round: int64 [batches, P]."""
+    size = sampler.batch_size // sampler.per_class
+    order = _rng(sampler.seed, _CLASSES, turn).permutation(sampler.classes)
+    order = order[: len(order) // size * size]
+    if sampler.confusion is not None:
+        order = _by_confusion(
+            order, sampler.confusion, size=size, rng=_rng(sampler.seed, _GROUPS, turn)
+        )
+    return order.reshape(-1, size)
+
+
+def _by_confusion(
+    order: np.ndarray, confusion: np.ndarray, *, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Classes in groups of `size`: the first in `order`, then those that are confused with it.
+
+    Each further member is drawn in proportion to how often it and those already in the group were
+    mistaken for each other; where they never were, the next in `order`.
+    """
+    mistaken = confusion.astype(np.int64) + confusion.T
+    left, grouped = order.tolist(), []
+    for number in range(len(order)):
+        group = grouped[number - number % size :]
+        weight = mistaken[np.ix_(group, left)].sum(axis=0)
+        total, pick = weight.sum(), 0
+        if total:
+            pick = np.searchsorted(np.cumsum(weight), rng.integers(total), side="right")
+        grouped.append(left.pop(pick))
+    return np.array(grouped)
+
+
+def class_confusion(
+    nearest: np.ndarray, query_label: np.ndarray, gallery_label: np.ndarray, *, classes: int
+) -> np.ndarray:
+    """How often the nearest photo of another class is of which class.
+
+    Args:
+      nearest: int [Q, N], gallery rows of each query, nearest first. A query whose N nearest are
+        all of its own class is not counted: it is not confused.
+      query_label: int [Q].
+      gallery_label: int [G].
+      classes: how many there are.
+
+    Returns:
+      int32 [classes, classes]: counts by class of the query and of that photo; diagonal 0.
+    """
+    labels = gallery_label[nearest]  # [Q, N]
+    other = labels != query_label[:, None]
+    first = np.argmax(other, axis=1)
+    confused = np.flatnonzero(other.any(axis=1))
+    counts = np.zeros((classes, classes), np.int32)
+    np.add.at(counts, (query_label[confused], labels[confused, first[confused]]), 1)
+    return counts
 
 
 def make_sampler(
@@ -164,9 +229,11 @@ def make_sampler(
       ConfigError: the split cannot fill such a batch; names the setting and the largest that can.
     """
     common = (sketch, photo, config.batch_size, seed)
-    if config.sampler == "classes":
+    by_class = config.sampler in ("classes", "confusable")
+    if by_class:
         sampler = ClassSampler(*common, config.per_class)
-        most = len(sampler._tables[0]) * config.per_class
+        # With more than half of the classes in a batch, confusion has no choice left.
+        most = len(sampler.classes) // (1 + (config.sampler == "confusable")) * config.per_class
     elif config.sampler == "instances":
         sampler = InstanceSampler(*common)
         most = sampler.epoch_size
@@ -177,10 +244,6 @@ def make_sampler(
         raise ConfigError(
             f"config.data.batch_size={config.batch_size}: the training split allows at most {most} "
             f"with config.data.sampler={config.sampler!r}"
-            + (
-                f" and config.data.per_class={config.per_class}"
-                if config.sampler == "classes"
-                else ""
-            )
+            + (f" and config.data.per_class={config.per_class}" if by_class else "")
         )
     return sampler

@@ -45,6 +45,8 @@ class Dataset:
     """A prepared dataset, opened by `open_dataset`.
 
     path: its directory.
+    channels: of the images of each side. Sketches have 1; where photos search photos, the sketch
+      side holds photos too and has 3.
     classes: class names, sorted; the same for photos and sketches and in every split.
     instance_ids: names of the instance numbers, `<class>/<photo name>`.
     fingerprint: sha256 over the raw files and options it was prepared from.
@@ -52,6 +54,7 @@ class Dataset:
 
     path: Path
     name: str
+    channels: dict[str, int]
     classes: tuple[str, ...]
     instance_ids: tuple[str, ...]
     fingerprint: str
@@ -63,7 +66,8 @@ class Dataset:
 
     def images(self, split: str, modality: Modality) -> Images:
         """The images of a split, in the order of `index(split, modality)`."""
-        return Images(self.path / modality / "1.0.0", split, len(self.index(split, modality)))
+        length = len(self.index(split, modality))
+        return Images(self.path / modality / "1.0.0", split, length, self.channels[modality])
 
 
 class Images:
@@ -72,7 +76,8 @@ class Images:
     Threads may share it, and it pickles (workers then open the files for themselves).
     """
 
-    def __init__(self, directory: Path, split: str, length: int):
+    def __init__(self, directory: Path, split: str, length: int, channels: int):
+        self.channels = channels
         self._directory = directory
         self._split = split
         self._length = length
@@ -82,10 +87,10 @@ class Images:
     def __len__(self) -> int:
         return self._length
 
-    def __getstate__(self) -> tuple[Path, str, int]:
-        return self._directory, self._split, self._length
+    def __getstate__(self) -> tuple[Path, str, int, int]:
+        return self._directory, self._split, self._length, self.channels
 
-    def __setstate__(self, state: tuple[Path, str, int]) -> None:
+    def __setstate__(self, state: tuple[Path, str, int, int]) -> None:
         self.__init__(*state)
 
     def load(self, indices: Sequence[int] | np.ndarray, size: int, fit: Fit) -> np.ndarray:
@@ -97,17 +102,17 @@ class Images:
           fit: "pad", "squash" or "crop", as in `images.to_square`.
 
         Returns:
-          uint8 [n, size, size, C], C = 3 for photos and 1 for sketches.
+          uint8 [n, size, size, channels].
 
         Raises:
           DatasetError: a missing or damaged file or record, in one line that names it.
           IndexError: a position outside the split.
         """
-        modality = self._directory.parent.name
-        squares = np.empty((len(indices), size, size, 3 if modality == "photo" else 1), np.uint8)
+        kind = "photo" if self.channels == 3 else "sketch"
+        squares = np.empty((len(indices), size, size, self.channels), np.uint8)
         for row, (i, record) in enumerate(zip(indices, self._records(indices), strict=True)):
             try:
-                squares[row] = to_square(read_image(record["image"], modality), size, fit)
+                squares[row] = to_square(read_image(record["image"], kind), size, fit)
             except BadImage as error:
                 raise DatasetError(
                     f"{self._directory}: record {i} of {self._split} "
@@ -194,10 +199,18 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
             }
             classes = tuple(arrays["classes"].tolist())
             instance_ids = tuple(arrays["instance_ids"].tolist())
-        return Dataset(path, name, classes, instance_ids, report["fingerprint"], indices)
+        channels = {modality: _channels(path / modality / "1.0.0") for modality in MODALITIES}
+        fingerprint = report["fingerprint"]
+        return Dataset(path, name, channels, classes, instance_ids, fingerprint, indices)
     except Exception as error:  # zipfile, json, KeyError, OSError: whatever a damaged file gives
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DatasetError(f"{path}: damaged ({reason}); prepare the dataset again") from error
+
+
+def _channels(directory: Path) -> int:
+    """Channels of the stored images, as TFDS's own description says."""
+    features = json.loads((directory / "features.json").read_text())["featuresDict"]["features"]
+    return int(features["image"]["image"]["shape"]["dimensions"][-1])
 
 
 def _key(split: str, modality: str) -> str:
