@@ -186,9 +186,10 @@ def terms(name: str) -> tuple[tuple[float, str], ...]:
     found: dict[str, float] = {}
     for term in name.split("+"):
         weight, star, loss = (part.strip() for part in term.rpartition("*"))
-        where = f"config.loss.name={name!r}: " if term.strip() != name else "config.loss.name="
+        where = f"config.loss.name={name!r}: "
         if loss not in LOSSES:
-            raise ConfigError(f"{where}{loss!r}: {nearest(loss, LOSSES)}")
+            which = "" if loss == name else f"{loss!r}: "
+            raise ConfigError(f"{where}{which}{nearest(loss, LOSSES)}")
         if loss in found:
             raise ConfigError(f"{where}{loss!r} comes twice")
         if star and not (_WEIGHT.fullmatch(weight) and 0 < float(weight) < 1e9):

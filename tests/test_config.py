@@ -16,6 +16,7 @@ from sbir_jax.config import (
     resolve,
     settings,
 )
+from sbir_jax.loss_config import LossConfig, TripletConfig, in_steps, steps, terms
 from sbir_jax.ranking.rank import rank
 from sbir_jax.ranking.relevance import by_ids
 
@@ -66,6 +67,20 @@ def test_every_default_obeys_its_own_limits():
         ("optim.lr", -0.1, ["config.optim.lr=-0.1", "0.0 to 100.0"]),
         ("loss.name", "triplt", ["config.loss.name='triplt'", "did you mean 'triplet'", "infonce"]),
         ("loss.name", "None", ["config.loss.name='None'", "infonce, triplet"]),
+        ("loss.name", "triplet + tiplet", ["'triplet + tiplet': 'tiplet'", "'triplet'"]),
+        ("loss.name", "circle + 2*circle", ["config.loss.name=", "'circle' comes twice"]),
+        ("loss.name", "0*circle", ["config.loss.name='0*circle'", "weight '0'", "above 0"]),
+        ("loss.name", "a*circle", ["weight 'a': expected a number above 0"]),
+        ("loss.name", "", ["config.loss.name=''", "infonce, triplet"]),
+        ("loss.matryoshka", "16,8", ["config.loss.matryoshka='16,8'", "rising", "'8,16,32'"]),
+        ("loss.matryoshka", "64,128", ["config.loss.matryoshka='64,128'", "embed_dim=128"]),
+        ("loss.matryoshka", "8;16", ["config.loss.matryoshka='8;16'", "whole numbers"]),
+        ("loss.triplet.miner", "hardest", ["config.loss.triplet.miner='hardest'", "batch_hard"]),
+        ("loss.triplet.miner", "all, random", ["'random' does not say when it begins"]),
+        ("loss.quadruplet.miner", "all", ["config.loss.quadruplet.miner='all'", "semi_hard"]),
+        ("loss.triplet.distance", "l0.5", ["config.loss.triplet.distance='l0.5'", "p >= 1"]),
+        ("loss.contrastive.distance", "dot", ["config.loss.contrastive.distance='dot'", "cosine"]),
+        ("loss.memory_after", "later", ["config.loss.memory_after='later'", "steps"]),
         ("loss", 3, ["config.loss=3", "a group", "matryoshka"]),
         ("optim.lrr", 1.0, ["config.optim.lrr", "did you mean 'lr'", "weight_decay"]),
         ("data.load_size", 32, ["config.data.load_size=32", "config.data.image_size=64"]),
@@ -111,6 +126,10 @@ def test_bad_value_is_one_line_naming_path_value_and_valid_ones(path, bad, expec
         (
             {"data": {"sampler": "classes"}, "loss": {"match": "instance"}},
             ["config.data.sampler='classes'", "config.loss.match='instance'", "'pairs'"],
+        ),
+        (
+            {"loss": {"triplet": {"miner": "distance_weighted", "distance": "l1"}}},
+            ["config.loss.triplet.distance='l1'", "'distance_weighted'", "cosine, l2 or sq_l2"],
         ),
     ],
 )
@@ -176,6 +195,43 @@ def test_durations_in_every_unit(text, total, steps):
     """Hand-worked step counts for batches of 64 pairs and epochs of 1000."""
     got = duration_steps(text, path="train.duration", batch_size=64, epoch_size=1000, total=total)
     assert got == steps
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("circle", ((1.0, "circle"),)),
+        ("triplet+.5 * category", ((1.0, "triplet"), (0.5, "category"))),
+        (" 2e-3*infonce + 3 * smooth_ap ", ((0.002, "infonce"), (3.0, "smooth_ap"))),
+    ],
+)
+def test_a_loss_is_a_weighted_sum(name, expected):
+    """Terms and weights as a reader would take them, with or without spaces."""
+    assert terms(name) == expected
+
+
+def test_durations_of_the_losses_become_steps():
+    """Hand-worked for 400 steps of 64 pairs and epochs of 1000: 60 % are 240, 10 epochs 157; what
+    has no duration stays."""
+    config = LossConfig(
+        memory_after="10 epochs",
+        triplet=TripletConfig(miner="random,semi_hard @ 10%, batch_hard@60%", margin=0.4),
+    )
+    found = in_steps(config, batch_size=64, epoch_size=1000, total=400)
+    assert found.triplet.miner == "random, semi_hard@40 steps, batch_hard@240 steps"
+    assert found.memory_after == "157 steps"
+    assert (found.triplet.margin, found.infonce) == (0.4, LossConfig().infonce)
+    assert in_steps(found, batch_size=64, epoch_size=1000, total=400) == found
+    late = dataclasses.replace(config, triplet=TripletConfig(miner="random, all@100%"))
+    with pytest.raises(ConfigError, match=r"^config.loss.triplet.miner='.*' would have no step"):
+        in_steps(late, batch_size=64, epoch_size=1000, total=400)
+
+
+def test_other_durations_than_steps_are_refused_where_the_run_is_not_known():
+    """A duration in percent, taken for steps, would be another run."""
+    assert steps("240 steps") == 240
+    with pytest.raises(ConfigError, match=r"^'60%': expected steps"):
+        steps("60%")
 
 
 def test_runs_are_frozen():

@@ -198,10 +198,10 @@ def test_prefixes_are_trained_as_embeddings_of_their_own():
     data = batch(10)
     kept = memory.push(memory.init(9, DIM), *batch(13, pairs=9))
     name = "infonce + category"
-    nested = measured(LossConfig(name=name, matryoshka="3,8"), *data, memory=kept)
+    nested = measured(LossConfig(name=name, matryoshka="5"), *data, memory=kept)
     params = parameters(LossConfig(name=name))
     values = []
-    for length in (3, 8, DIM):
+    for length in (5, DIM):
         cut = [x[:, :length] for x in (data[0], data[1], kept.sketch, kept.photo)]
         cut = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in cut]
         past = dataclasses.replace(kept, sketch=cut[2], photo=cut[3])
@@ -270,7 +270,7 @@ def test_only_what_is_asked_for_is_learnt():
         assert after.keys() == params.keys()
 
 
-@pytest.mark.parametrize("name", ["semi_hard", "all", "quadruplet"])
+@pytest.mark.parametrize("name", ["all", "quadruplet"])
 def test_no_cube_is_built(name):
     """At B = 512 the compiled step needs a few B x B arrays (1 MiB each), far below B x B x B."""
     sketch, photo, *identities = batch(0, pairs=512)

@@ -190,7 +190,8 @@ def cases():
     for name, loss in CASES.items():
         yield pytest.param(loss, id=name)
         if name in ("triplet", "quadruplet", "relative_triplet", "infonce", "smooth_ap"):
-            for change in ({"match": "instance"}, {"pairs": "intra"}, {"pairs": "joint"}):
+            intra = [{"pairs": "intra"}] if name == "infonce" else []
+            for change in ({"match": "instance"}, {"pairs": "joint"}, *intra):
                 changed = dataclasses.replace(loss, **change)
                 yield pytest.param(changed, id=f"{name}-{next(iter(change.values()))}")
 

@@ -20,7 +20,11 @@ pytestmark = pytest.mark.usefixtures("small_model")
 
 LOSSES = {
     "infonce": {"loss.name": "infonce"},
-    "batch_hard": {"loss.name": "triplet", "loss.triplet.miner": "batch_hard", "model.towers": "stems"},
+    "batch_hard": {
+        "loss.name": "triplet",
+        "loss.triplet.miner": "batch_hard",
+        "model.towers": "stems",
+    },
     "sum": {
         "loss.name": "triplet + 0.5*category + sigmoid",
         "loss.pairs": "joint",
@@ -139,6 +143,20 @@ def test_randomness_depends_on_seed_and_step_alone():
     assert loss_at(3) == loss_at(3) != loss_at(4)
 
 
+def test_a_memory_counts_from_its_step_on():
+    """Before `loss.memory_after` the loss is that of a run without a memory, then it is not."""
+    losses = {}
+    for changes in ({}, {"loss.memory": 32, "loss.memory_after": "2 steps"}):
+        step, state, batch = prepared(tiny_run("unused", changes), 1)
+        losses[len(changes)] = []
+        for _ in range(3):
+            state, metrics = step(state, {}, batch)
+            losses[len(changes)].append(float(metrics["loss"]))
+    assert losses[2][:2] == pytest.approx(losses[0][:2], rel=1e-5)
+    assert losses[2][2] > losses[0][2] + 0.1  # more candidates to be told from
+    assert int(state.memory.filled) == 32
+
+
 def test_bfloat16_activations_keep_float32_parameters_and_embeddings():
     """With model.dtype=bfloat16 a step is finite and leaves float32; its loss differs a little."""
     found = {}
@@ -162,7 +180,8 @@ def test_the_first_state_is_drawn_from_the_seed():
     """One seed gives one state, bit for bit, at step 0; another seed gives other parameters."""
     optimizer = optim.make_optimizer(PLAIN, lambda count: 1.0)
     one, again, other = (
-        host(make_init(tiny_run("unused", {"seed": seed}), optimizer, classes=3)()) for seed in (1, 1, 2)
+        host(make_init(tiny_run("unused", {"seed": seed}), optimizer, classes=3)())
+        for seed in (1, 1, 2)
     )
     assert isinstance(one, TrainState)
     assert one.step == 0

@@ -91,7 +91,6 @@ def test_what_losses_learn_and_remember_continues_too(tiny_data, tmp_path, mesh,
     assert kept["loss_params/infonce/log_temperature"] != np.float32(np.log(0.1))
     assert kept["loss_params/category/weights"].shape == (5, 8)
     assert kept["memory/filled"] == 20
-    # Six batches of eight: the newest of the 20 rows is the last pair of the last batch.
     assert np.all(kept["memory/sketch_ids/label"] >= 0)
     np.testing.assert_allclose(np.linalg.norm(kept["memory/sketch"], axis=1), 1, atol=1e-5)
 

@@ -50,9 +50,7 @@ def triplet(
     Returns:
       (loss, diagnostics): active_triplets, the share of mined triplets whose loss is above 0.
     """
-    key_of = _keys(ways, key)
-    for way in ways:
-        way.distances(distance)  # computed here, not once in each stage
+    mine = _miner(ways, distance, key)
 
     def sums(name: str) -> Sums:
         parts = []
@@ -60,7 +58,7 @@ def triplet(
             if name == "all":
                 parts.append(_every(way, margin, distance, form))
             else:
-                picks = _mine(way, name, distance, key_of[way])
+                picks = mine(way, name)
                 near = _compare(way, distance, picks.positive)
                 far = _compare(way, distance, picks.negative)
                 parts.append(_counted(loss_of(near - far + margin, form), picks.valid))
@@ -100,14 +98,12 @@ def quadruplet(
     Returns:
       (loss, diagnostics): active_quadruplets, the share of second hinges above 0.
     """
-    key_of = _keys(ways, key)
-    for way in ways:
-        way.distances(distance)
+    mine = _miner(ways, distance, key)
 
     def sums(name: str) -> tuple[Sums, Sums]:
         first, second = [], []
         for way in ways:
-            picks = _mine(way, name, distance, key_of[way])
+            picks = mine(way, name)
             near = _compare(way, distance, picks.positive)
             far = _compare(way, distance, picks.negative)
             first.append(_counted(loss_of(near - far + margin, "hinge"), picks.valid))
@@ -154,17 +150,16 @@ def relative_triplet(
     Returns:
       (loss, diagnostics): mean_weight, of the mined triplets.
     """
-    key_of = _keys(ways, key)
+    mine = _miner(ways, distance, key)
     unlike = {}
     for way in ways:
-        way.distances(distance)
         still = jax.lax.stop_gradient(way.anchors)
         unlike[way] = distances.pairwise(still, still, "cosine")
 
     def sums(name: str) -> Sums:
         parts = []
         for way in ways:
-            picks = _mine(way, name, distance, key_of[way])
+            picks = mine(way, name)
             near = _compare(way, distance, picks.positive)
             far = _compare(way, distance, picks.negative)
             weight = _by_slot(functools.partial(_unlike, way, unlike[way]), picks.negative)
@@ -180,20 +175,19 @@ def relative_triplet(
 # Mined triplets
 
 
-def _keys(ways: Sequence[Way], key: jax.Array) -> dict[Way, jax.Array]:
-    return dict(zip(ways, jax.random.split(key, len(ways)), strict=True))
+def _miner(
+    ways: Sequence[Way], distance: str, key: jax.Array
+) -> Callable[[Way, str], mining.Picks]:
+    """`mine(way, miner)`; the distances are computed here, once for all stages of a schedule."""
+    still = {way: jax.lax.stop_gradient(way.distances(distance)) for way in ways}
+    keys = dict(zip(ways, jax.random.split(key, len(ways)), strict=True))
 
+    def mine(way: Way, miner: str) -> mining.Picks:
+        masks = way.positive, way.negative
+        dim = way.anchors.shape[1]
+        return mining.mine(miner, still[way], *masks, key=keys[way], metric=distance, dim=dim)
 
-def _mine(way: Way, miner: str, distance: str, key: jax.Array) -> mining.Picks:
-    return mining.mine(
-        miner,
-        jax.lax.stop_gradient(way.distances(distance)),
-        way.positive,
-        way.negative,
-        key=key,
-        metric=distance,
-        dim=way.anchors.shape[1],
-    )
+    return mine
 
 
 def _compare(

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from sbir_jax import distances, mining
+from sbir_jax.losses.transpose import transposed
 from sbir_jax.memory import Memory
 from sbir_jax.mining import Ids
 
@@ -75,7 +76,7 @@ class Way:
     def _matrix(self, name: str) -> jax.Array:
         if name not in self._known:
             if self.mirror is not None:
-                self._known[name] = self.mirror._matrix(name).T
+                self._known[name] = transposed(self.mirror._matrix(name))
             else:
                 compare = functools.partial(distances.pairwise, distance=name)
                 if name == "similarity":
@@ -222,7 +223,7 @@ def _forward(z: jax.Array, compare: Compare):
 
 
 def _backward(compare: Compare, pull: Callable, by_matrix: jax.Array):
-    return pull(by_matrix + by_matrix.T)
+    return pull(by_matrix + transposed(by_matrix))
 
 
 _with_itself.defvjp(_forward, _backward)
