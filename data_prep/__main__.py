@@ -93,9 +93,10 @@ def _parser(dataset: str) -> argparse.ArgumentParser:
 def _overview() -> str:
     lines = ["Checks, splits and stores photos and sketches for training:"]
     lines += ["  python -m data_prep DATASET --raw=PATH --data_dir=DIR", ""]
+    width = max(map(len, BUILDERS)) + 2
     for name, builder in BUILDERS.items():
-        lines.append(f"  {name:9}{builder.__doc__.splitlines()[0]}")
-        lines.append(f"{'':11}python -m data_prep {name} {builder.EXAMPLE}")
+        lines.append(f"  {name:{width}}{builder.__doc__.splitlines()[0]}")
+        lines.append(f"{'':4}python -m data_prep {name} {builder.EXAMPLE}")
     return "\n".join([*lines, "", "options of one dataset: python -m data_prep DATASET --help"])
 
 

@@ -1,6 +1,7 @@
 """The TFDS builder every dataset shares: checked items in, ArrayRecord shards out.
 
-A prepared dataset is two TFDS datasets with the same class names, `photo` and `sketch`. Nothing
+A prepared dataset is two TFDS datasets with the same class names, `photo` (what is searched) and
+`sketch` (the queries: grey strokes, or photos in colour where photos search photos). Nothing
 here needs TensorFlow: images are handed over as bytes, and shards are written in order rather than
 shuffled, because TFDS's shuffler needs TensorFlow as soon as a split exceeds 1 GB.
 """
@@ -36,7 +37,7 @@ SHARD_ITEMS = 2048
 
 
 class PairedImages(tfds.core.ShardBasedBuilder):
-    """Photos and sketches of the same classes; a child class says how its raw files are laid out.
+    """Photos and queries of the same classes; a child class says how its raw files are laid out.
 
     Features of both configs: `image` (encoded), `label`, `instance_id` (`<class>/<photo name>`, or
     "" without a link) and `file` (path below the raw directory).
@@ -65,9 +66,10 @@ class PairedImages(tfds.core.ShardBasedBuilder):
         on_item: Callable[[], object] = lambda: None,
     ):
         """Args:
-        config: modality to write, "photo" or "sketch".
+        config: side to write, "photo" or "sketch".
         data_dir: TFDS root; the files go to `<data_dir>/<builder name>/<config>/1.0.0`.
-        checked: good items with their final splits, in the order they are stored.
+        checked: good items of that side and of one kind, with their final splits, in the order they
+          are stored; at least one.
         classes: every class name, sorted.
         max_side: largest shorter side of a stored image, in pixels.
         on_item: called after each stored image.
@@ -94,7 +96,7 @@ class PairedImages(tfds.core.ShardBasedBuilder):
             self.download_and_prepare()
 
     def _info(self) -> tfds.core.DatasetInfo:
-        photo = self.builder_config.name == "photo"
+        photo = self._checked[0].item.kind == "photo"
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"{self.name}: the {self.builder_config.name} side.",
@@ -114,11 +116,7 @@ class PairedImages(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(self, dl_manager) -> dict[str, list]:
         shards = {}
         for split in SPLITS:
-            chosen = [
-                c
-                for c in self._checked
-                if c.item.modality == self.builder_config.name and c.item.split == split
-            ]
+            chosen = [c for c in self._checked if c.item.split == split]
             if chosen:
                 shards[split] = [
                     functools.partial(self._examples, chosen[start : start + SHARD_ITEMS])
@@ -148,10 +146,10 @@ def _encoded(checked: Checked, *, max_side: int) -> bytes:
     data = item.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != checked.sha256:
         raise PrepareError(f"{item.file} changed while it was being prepared: run again")
-    if item.modality == "photo" and is_plain_jpeg(data, max_side=max_side):
+    if item.kind == "photo" and is_plain_jpeg(data, max_side=max_side):
         return data
-    pixels = shrink(read_image(data, item.modality, min_side=2 * max_side), max_side=max_side)
-    return encode_photo(pixels) if item.modality == "photo" else encode_sketch(pixels)
+    pixels = shrink(read_image(data, item.kind, min_side=2 * max_side), max_side=max_side)
+    return encode_photo(pixels) if item.kind == "photo" else encode_sketch(pixels)
 
 
 def with_splits(checked: Sequence[Checked], items: Sequence[Item]) -> list[Checked]:

@@ -63,10 +63,10 @@ def _check(item: Item, decode: bool) -> Checked:
     if not decode:
         return Checked(item=item, sha256=sha256)
     try:
-        pixels = read_image(data, item.modality)
+        pixels = read_image(data, item.kind)
     except BadImage as error:
         return Checked(item=item, sha256=sha256, problem=str(error))
-    ink = float(np.mean(pixels < INK_LEVEL)) if item.modality == "sketch" else float("nan")
+    ink = float(np.mean(pixels < INK_LEVEL)) if item.kind == "sketch" else float("nan")
     return Checked(item=item, sha256=sha256, ink=ink)
 
 

@@ -19,15 +19,16 @@ PAPER, INK, FRAME, FAINT = "white", "#222222", "#bbbbbb", "#888888"
 
 
 def contact_sheet(items: Sequence[Item], *, title: str) -> Image.Image:
-    """Up to 12 classes in rows of four couples, photo left and sketch right.
+    """Up to 12 classes in rows of four couples, photo left and query right.
 
-    A couple in a joint frame is linked: the sketch was drawn after that photo. Where a class has
-    too few links, any photo and any sketch of the class fill up, in separate frames.
+    A couple in a joint frame is linked: the sketch was drawn after that photo, or both are a pair.
+    Where a class has too few links, any photo and any query fill up, in separate frames.
 
     Args:
       items: readable images, with labels and instance ids.
       title: one line above the rows.
     """
+    queries = "queries" if any(item.photo_query for item in items) else "sketches"
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in sorted(items, key=lambda item: item.file):
         by_class[item.label].append(item)
@@ -45,7 +46,7 @@ def contact_sheet(items: Sequence[Item], *, title: str) -> Image.Image:
         top = MARGIN + 24 + i * row
         draw.text((MARGIN, top), label, font=big, fill=INK)
         after = MARGIN + draw.textlength(label, font=big) + 10
-        note = f"{counts[0]:,} photos, {counts[1]:,} sketches"
+        note = f"{counts[0]:,} photos, {counts[1]:,} {queries}"
         draw.text((after, top + 4), note, font=small, fill=FAINT)
         for k, couple in enumerate(_couples(members)):
             left = MARGIN + k * (couple_width + WIDE_GAP)
@@ -57,7 +58,7 @@ def _draw_couple(sheet, draw, couple: tuple[Item | None, Item | None], left: int
     photo, sketch = couple
     for x, item in ((left, photo), (left + THUMB + GAP, sketch)):
         if item is not None:
-            pixels = to_square(read_image(item.path.read_bytes(), item.modality), THUMB, "pad")
+            pixels = to_square(read_image(item.path.read_bytes(), item.kind), THUMB, "pad")
             sheet.paste(Image.fromarray(np.squeeze(pixels)).convert("RGB"), (x, top))
             draw.rectangle((x - 1, top - 1, x + THUMB, top + THUMB), outline=FRAME)
     if photo and sketch and photo.instance_id and photo.instance_id == sketch.instance_id:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -20,13 +21,14 @@ from data_prep.items import (
 )
 from data_prep.manifest import scan_manifest
 
-_SIDES = {"photo": ("photos", "photo"), "sketch": ("sketches", "sketch")}
+_PHOTOS, _SKETCHES, _QUERIES = ("photos", "photo"), ("sketches", "sketch"), ("queries", "query")
 _NUMBERED = re.compile(r"(.+)[-_]\d+")
 ONE_CLASS = "object"
 LAYOUTS = """three layouts are understood:
   1. class folders:  photos/<class>/*.jpg         sketches/<class>/*.png
   2. pairs by name:  photos/ID.jpg                sketches/ID.png, sketches/ID-1.png, ...
-  3. a CSV manifest: --raw=FILE.csv with the columns path,modality,label,instance_id,split"""
+  3. a CSV manifest: --raw=FILE.csv with the columns path,modality,label,instance_id,split
+with --queries=photo, queries/ takes the place of sketches/; photos/<class>/ alone will do too"""
 
 
 class Folders(PairedImages):
@@ -43,41 +45,84 @@ class Folders(PairedImages):
             "none: equal names mean nothing",
             ("name", "none"),
         ),
+        Option(
+            "queries",
+            "sketch",
+            "sketch: drawings, in sketches/; photo: images in colour that search images of their "
+            "kind (photos, logos), in queries/ or, without that folder, half of each class",
+            ("sketch", "photo"),
+        ),
     )
 
     @classmethod
-    def scan(cls, raw: Path, *, link: str) -> Scan:
+    def scan(cls, raw: Path, *, link: str, queries: str = "sketch") -> Scan:
         if raw.is_file():
-            return scan_manifest(raw)
-        roots = {modality: _side(raw, modality) for modality in _SIDES}
-        by_class = {modality: _has_classes(root) for modality, root in roots.items()}
-        if by_class["photo"] != by_class["sketch"]:
-            folders = next(m for m in by_class if by_class[m])
-            files = next(m for m in by_class if not by_class[m])
-            raise PrepareError(
-                f"{roots[folders]} has class folders but {roots[files]} has none\n{LAYOUTS}"
-            )
-        photos = _items(raw, roots["photo"], "photo", by_class["photo"])
-        sketches = _items(raw, roots["sketch"], "sketch", by_class["sketch"])
-        photo_ids = {item.instance_id for item in photos} if link == "name" else set()
-        sketches = [_linked(item, photo_ids) for item in sketches]
-        linked = sum(bool(item.instance_id) for item in sketches)
-        notes = [f"{linked:,} of {len(sketches):,} sketches linked to a photo by file name"]
-        if not by_class["photo"]:
-            notes.insert(0, f"no class folders: one class {ONE_CLASS!r}, retrieval by instance")
-            if not linked:
-                problem = "no class folders, and no sketch is named after a photo"
-                raise PrepareError(f"--raw={raw}: {problem}\n{LAYOUTS}")
-        return Scan(items=(*photos, *sketches), notes=tuple(notes))
+            found = scan_manifest(raw)
+        elif queries == "photo" and not _named(raw, _QUERIES):
+            found = _halves(raw)
+        else:
+            found = _two_sides(raw, _QUERIES if queries == "photo" else _SKETCHES, link)
+        if queries == "sketch":
+            return found
+        items = [dataclasses.replace(i, photo_query=i.modality == "sketch") for i in found.items]
+        return dataclasses.replace(
+            found, items=tuple(items), train_config="configs/photo_to_photo.py"
+        )
 
 
-def _side(raw: Path, modality: str) -> Path:
-    found = [p for p in class_dirs(raw) if p.name.lower() in _SIDES[modality]]
+def _two_sides(raw: Path, allowed: tuple[str, str], link: str) -> Scan:
+    """photos/ and a folder of queries named as `allowed` says, both by class or both without."""
+    roots = {"photo": _side(raw, _PHOTOS), "sketch": _side(raw, allowed)}
+    by_class = {modality: _has_classes(root) for modality, root in roots.items()}
+    if by_class["photo"] != by_class["sketch"]:
+        folders = next(m for m in by_class if by_class[m])
+        files = next(m for m in by_class if not by_class[m])
+        raise PrepareError(
+            f"{roots[folders]} has class folders but {roots[files]} has none\n{LAYOUTS}"
+        )
+    photos = _items(raw, roots["photo"], "photo", by_class["photo"])
+    queries = _items(raw, roots["sketch"], "sketch", by_class["sketch"])
+    photo_ids = {item.instance_id for item in photos} if link == "name" else set()
+    queries = [_linked(item, photo_ids) for item in queries]
+    linked = sum(bool(item.instance_id) for item in queries)
+    many, one = allowed
+    notes = [f"{linked:,} of {len(queries):,} {many} linked to a photo by file name"]
+    if not by_class["photo"]:
+        notes.insert(0, f"no class folders: one class {ONE_CLASS!r}, retrieval by instance")
+        if not linked:
+            problem = f"no class folders, and no {one} is named after a photo"
+            raise PrepareError(f"--raw={raw}: {problem}\n{LAYOUTS}")
+    return Scan(items=(*photos, *queries), notes=tuple(notes))
+
+
+def _halves(raw: Path) -> Scan:
+    """Every second photo of each class, by a hash of its name, as a query for the others."""
+    root = _side(raw, _PHOTOS)
+    if not _has_classes(root):
+        raise PrepareError(f"{root} has no class folders, and there is no queries/ beside it")
+    items = []
+    for folder in class_dirs(root):
+        of_class = folder_items(raw, folder, "photo", folder.name)
+        of_class.sort(key=lambda item: hashlib.sha256(item.file.encode()).digest())
+        items += of_class[::2]
+        items += [
+            dataclasses.replace(item, modality="sketch", instance_id="") for item in of_class[1::2]
+        ]
+    note = "no queries/: every second photo of each class is a query, and is not searched"
+    return Scan(items=tuple(items), notes=(note,))
+
+
+def _named(raw: Path, allowed: tuple[str, str]) -> list[Path]:
+    return [p for p in class_dirs(raw) if p.name.lower() in allowed]
+
+
+def _side(raw: Path, allowed: tuple[str, str]) -> Path:
+    found = _named(raw, allowed)
     if len(found) == 1:
         return found[0]
     names = sorted(p.name + "/" * p.is_dir() for p in raw.iterdir() if not p.name.startswith("."))
     seen = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
-    wanted = " or ".join(f"{name}/" for name in _SIDES[modality])
+    wanted = " or ".join(f"{name}/" for name in allowed)
     problem = f"both {wanted}" if found else f"no {wanted}"
     raise PrepareError(f"--raw={raw}: {problem} in it (found: {seen})\n{LAYOUTS}")
 

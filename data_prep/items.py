@@ -26,11 +26,12 @@ class Item:
 
     path: where its bytes are.
     file: how messages and records name it: its path below the raw directory, with `/`.
-    modality: "photo" or "sketch".
+    modality: its side: "photo" is searched, "sketch" holds the queries.
     label: class name.
     instance_id: the depicted object, unique over all classes (`<class>/<photo name>`); a photo and
       the sketches drawn after it share it. "" for a sketch drawn after no particular photo.
     split: "train", "val", "test", or "" to have it drawn.
+    photo_query: a query that is a photo itself, as in photo-to-photo search.
     """
 
     path: Path
@@ -39,6 +40,12 @@ class Item:
     label: str
     instance_id: str = ""
     split: str = ""
+    photo_query: bool = False
+
+    @property
+    def kind(self) -> str:
+        """How its pixels are read and stored: "photo" in colour, "sketch" in grey."""
+        return "photo" if self.photo_query else self.modality
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,12 +55,14 @@ class Scan:
     split_by: "instance" keeps a photo and its sketches together; "category" keeps whole classes.
     notes: lines for the user about how the layout was understood.
     details: what the dataset adds to `prepare_report.json`.
+    train_config: the config file to start from, where it is not the dataset's usual one.
     """
 
     items: tuple[Item, ...]
     split_by: str = "instance"
     notes: tuple[str, ...] = ()
     details: dict = dataclasses.field(default_factory=dict)
+    train_config: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

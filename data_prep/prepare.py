@@ -15,6 +15,8 @@ from data_prep.checking import Checked, check_images
 from data_prep.folders import Folders
 from data_prep.generated import Demo
 from data_prep.items import SPLITS, BadArgument, Item, PrepareError
+from data_prep.looks_like import LooksLike
+from data_prep.looks_like_demo import LooksLikeDemo
 from data_prep.pacs import Pacs
 from data_prep.report import fingerprint, make_report, summary, totals
 from data_prep.sketchy import Sketchy
@@ -24,7 +26,7 @@ from sbir_jax.config import nearest
 from sbir_jax.data.images import MODALITIES
 
 BUILDERS: dict[str, type[PairedImages]] = {
-    builder.name: builder for builder in (Demo, Pacs, Sketchy, Folders)
+    builder.name: builder for builder in (Demo, Pacs, Sketchy, LooksLike, LooksLikeDemo, Folders)
 }
 LISTED_PROBLEMS = 20
 
@@ -123,10 +125,11 @@ def prepare(
         if bad:
             say(_listing(bad))
         store(builder, final, good, report, quiet=quiet)
+    config = scan.train_config or builder.TRAIN_CONFIG
     say(
         f"{final} is ready, after {time.monotonic() - started:.0f} s\n{summary(report)}\n"
         f"  look at {final / 'contact_sheet.png'}; details in {final / 'prepare_report.json'}\n"
-        f"  train on it: python launch.py train --config={builder.TRAIN_CONFIG} "
+        f"  train on it: python launch.py train --config={config} "
         f"--config.data.name={name} --config.data.dir={data_dir} --workdir=runs/{name}"
     )
     return final
@@ -230,7 +233,8 @@ def _listing(bad: Sequence[Checked]) -> str:
 def _plan(report: dict) -> str:
     """Summary plus one line a class."""
     width = max(len(label) for label in report["classes"])
-    lines = [f"  {'class':{width}}  photos train/val/test  sketches train/val/test"]
+    queries = {"sketch": "sketches", "photo": "queries"}[report["queries"]]
+    lines = [f"  {'class':{width}}  photos train/val/test  {queries:>8} train/val/test"]
     for label, by_modality in report["counts"].items():
         photo, sketch = ("/".join(str(n) for n in by_modality[m].values()) for m in MODALITIES)
         lines.append(f"  {label:{width}}  {photo:>21}  {sketch:>23}")

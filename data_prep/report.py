@@ -58,6 +58,7 @@ def make_report(
         "seed": options["seed"],
         "options": options,
         "notes": list(notes),
+        "queries": sketches[0].item.kind,
         "classes": sorted(counts),
         "totals": totals(good),
         "counts": counts,
@@ -107,23 +108,24 @@ def class_counts(checked: Sequence[Checked]) -> dict[str, dict[str, dict[str, in
 
 def summary(report: dict) -> str:
     """The report's numbers and warnings for the terminal, a few lines."""
-    lines = [f"{'':12}{'photos':>9}{'sketches':>10}"]
+    queries = {"sketch": "sketches", "photo": "queries"}[report["queries"]]
+    lines = [f"{'':12}{'photos':>9}{queries:>10}"]
     for split in SPLITS:
         photos, sketches = (report["totals"][m][split] for m in MODALITIES)
         lines.append(f"  {split:10}{photos:9,}{sketches:10,}")
     lines.append(
-        f"  {len(report['classes'])} classes; {report['linked_sketches']:,} sketches linked to "
+        f"  {len(report['classes'])} classes; {report['linked_sketches']:,} {queries} linked to "
         f"their photo; splits drawn with seed {report['seed']}"
     )
     warnings = {
         "rejected": "files rejected",
         "blank_sketches": "blank sketches",
         "inverted_sketches": "sketches mostly dark (white on black?)",
-        "sketches_of_absent_photos": "sketches whose photo is absent",
+        "sketches_of_absent_photos": f"{queries} whose photo is absent",
         "duplicates": "groups of identical files",
         "split_leakage": "identical files in two splits",
-        "one_modality_classes": "classes with photos or sketches only",
-        "classes_missing_from_a_split": "classes without photos or sketches in some split",
+        "one_modality_classes": f"classes with photos or {queries} only",
+        "classes_missing_from_a_split": f"classes without photos or {queries} in some split",
     }
     seen = [f"{len(report[key]):,} {text}" for key, text in warnings.items() if report[key]]
     if seen:

@@ -45,7 +45,8 @@ def store(
                 ).write()
         made = partial / builder.name
         write_index(made, classes=report["classes"], checked=stored)
-        title = f"{final.name}: framed together = sketch drawn after that photo"
+        linked = {"sketch": "sketch drawn after that photo", "photo": "a pair"}[report["queries"]]
+        title = f"{final.name}: framed together = {linked}"
         contact_sheet([c.item for c in stored], title=title).save(made / "contact_sheet.png")
         (made / "prepare_report.json").write_text(json.dumps(report, indent=1) + "\n")
         _move_into_place(made, final, set_aside=partial / "replaced")

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sbir_jax.config import ModelConfig
+from sbir_jax.config import ConfigError, ModelConfig
 from sbir_jax.distances import sr_norm, unit
 from sbir_jax.models.initial import lecun_normal
 from sbir_jax.models.resnet import Stem, Trunk, resnet_spec
@@ -43,12 +43,18 @@ class Head(nnx.Module):
 
 
 class DualEncoder(nnx.Module):
-    """Embeds float32 sketches [B, H, W, 1] and photos [B, H, W, 3], in -1..1."""
+    """Embeds float32 sketches [B, H, W, 1] and photos [B, H, W, 3], in -1..1.
+
+    A `shared` encoder also takes photos as queries, [B, H, W, 3] on both sides. With `headless`,
+    `embed` stops before the head.
+    """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         spec = resnet_spec(config.backbone, config.width)
         dtype = jnp.dtype(config.dtype)
         self.normalise = {"unit": unit, "sr": sr_norm}[config.normalize]
+        self.headless = False
+        self.towers = config.towers
         self.one_stem = config.towers == "shared"
         self.one_trunk = config.towers != "dual"
         stem_names = ("both",) if self.one_stem else MODALITIES
@@ -82,17 +88,27 @@ class DualEncoder(nnx.Module):
         )
 
     def embed(self, images: jax.Array, modality: str) -> jax.Array:
-        """Embeddings of one side with running statistics: float32 [B, embed_dim], normalised."""
+        """Embeddings of one side with running statistics: float32 [B, embed_dim], normalised.
+
+        Of a `headless` model the trunk's pooled features, float32 [B, features], as they are.
+        """
         if self.one_stem and modality == "sketch":
             images = _rgb(images)
         maps = self._stem(images, "both" if self.one_stem else modality, False)
         return self._finish(maps, "both" if self.one_trunk else modality, False, None)
 
     def _stem(self, images: jax.Array, name: str, train: bool) -> jax.Array:
+        if images.shape[-1] != CHANNELS.get(name, 3):
+            raise ConfigError(
+                f"config.model.towers={self.towers!r}: the queries are photos, in colour, and "
+                "share the photos' encoder; valid: shared"
+            )
         return self.stems[name](images, train=train)
 
     def _finish(self, maps: jax.Array, name: str, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
         features = self.trunks[name](maps, train=train)
+        if self.headless:
+            return features
         return self.normalise(self.heads[name](features, train=train, rngs=rngs))
 
 
@@ -107,9 +123,13 @@ def build(config: ModelConfig, key: jax.Array) -> tuple[nnx.GraphDef, dict, dict
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(state)
 
 
-def define(config: ModelConfig) -> nnx.GraphDef:
-    """The graph definition alone: how to put pure dicts back together. Allocates nothing."""
+def define(config: ModelConfig, *, headless: bool = False) -> nnx.GraphDef:
+    """The graph definition alone: how to put pure dicts back together. Allocates nothing.
+
+    With `headless`, `apply_embed` gives pooled features instead of embeddings.
+    """
     model = nnx.eval_shape(lambda: DualEncoder(config, rngs=nnx.Rngs(0)))
+    model.headless = headless
     return nnx.split(model, nnx.Param, ...)[0]
 
 

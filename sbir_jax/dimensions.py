@@ -1,0 +1,256 @@
+"""How small an embedding may be: retrieval against dimensions and against bytes per photo.
+
+One pass embeds a split and the training images; everything else is arithmetic on those arrays.
+Dimensions are cut as a prefix, by PCA, or by whitened PCA, fitted on the training embeddings of
+both sides; each is then stored as float32, as int8, or as one bit. Ties are scored by their
+expected value: codes of few bits put many photos at one distance.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from sbir_jax import compress, plots, sharding
+from sbir_jax.config import RunConfig
+from sbir_jax.data.source import open_dataset
+from sbir_jax.evaluate import Evaluator, _parameters
+from sbir_jax.models import dual
+from sbir_jax.ranking.expected import by_chance
+from sbir_jax.ranking.rank import rank
+from sbir_jax.ranking.relevance import Relevance
+from sbir_jax.workdir import write_json
+
+METHODS = ("prefix", "pca", "pca-whitened")
+CODES = ("float32", "int8", "binary")
+METRICS = {"category": "mAP@all", "instance": "acc@10"}
+_DIMS = (8, 16, 32, 64, 128, 256, 512, 1024)
+
+Row = dict[str, Any]
+
+
+class DimensionsError(RuntimeError):
+    """A study that cannot be made; the message is one line."""
+
+
+def dims_up_to(embed_dim: int) -> tuple[int, ...]:
+    """8, 16, ... 1024 below `embed_dim`, and `embed_dim` itself."""
+    return (*(dim for dim in _DIMS if dim < embed_dim), embed_dim)
+
+
+def study(
+    train: np.ndarray,
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    relevance: Mapping[str, Relevance],
+    *,
+    methods: Sequence[str] = METHODS,
+    codes: Sequence[str] = CODES,
+    mesh: Mesh | None = None,
+) -> list[Row]:
+    """Scores of every method, dimension and code.
+
+    Args:
+      train: float32 [n, D], what PCA is fitted on.
+      queries: float32 [Q, D].
+      gallery: float32 [G, D].
+      relevance: by level, a key of `METRICS`.
+      methods, codes: some of `METHODS` and `CODES`.
+      mesh: for ranking.
+
+    Returns:
+      A row each: method, dim, code, bytes (of one photo) and a mean score for each level, such as
+      "category/mAP@all". PCA has no rows above the number of directions that `train` spans.
+
+    Raises:
+      ValueError: the training embeddings are all equal, or not finite.
+    """
+    pca = compress.fit_pca(train) if any(name.startswith("pca") for name in methods) else None
+    rows = []
+    for method in methods:
+        most = queries.shape[1] if method == "prefix" else len(pca.variance)
+        for dim in dims_up_to(queries.shape[1]):
+            if dim > most:
+                continue
+            sides = [_cut(side, dim, method, pca) for side in (queries, gallery)]
+            for code in codes:
+                size = compress.bytes_per_photo(dim, code)
+                row = {"method": method, "dim": dim, "code": code, "bytes": size}
+                rows.append(row | score(*sides, relevance, code=code, mesh=mesh))
+    return rows
+
+
+def score(
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    relevance: Mapping[str, Relevance],
+    *,
+    code: str,
+    mesh: Mesh | None = None,
+) -> dict[str, float]:
+    """Mean scores of two sides once both are stored as `code`, over queries that can be right."""
+    distance = "cosine"
+    if code == "int8":
+        queries, gallery = (
+            compress.int8(side)[0].astype(np.float32) for side in (queries, gallery)
+        )
+    elif code == "binary":
+        dim = queries.shape[1]
+        queries, gallery = (compress.signs(compress.binary(s), dim) for s in (queries, gallery))
+        distance = "sq_l2"  # 4 times the Hamming distance, and exact
+    asked = {level: (METRICS[level],) for level in relevance}
+    ranked = rank(queries, gallery, relevance, asked, distance=distance, ties="expected", mesh=mesh)
+    return {
+        f"{level}/{name}": float(values[found.relevant > 0].mean())
+        for level, found in ranked.scores.items()
+        for name, values in found.metrics.items()
+    }
+
+
+def chance(relevance: Mapping[str, Relevance]) -> dict[str, float]:
+    """What `score` gives for photos in random order."""
+    found = {}
+    for level, of in relevance.items():
+        counts = of.counts
+        name = METRICS[level]
+        values = by_chance(counts, of.size, [name])[name]
+        found[f"{level}/{name}"] = float(values[counts > 0].mean())
+    return found
+
+
+def _cut(x: np.ndarray, dim: int, method: str, pca: compress.PCA | None) -> np.ndarray:
+    if method == "prefix":
+        return compress.prefix(x, dim)
+    return compress.project(pca, x, dim, whiten=method == "pca-whitened")
+
+
+def dimensions_workdir(
+    workdir: Path,
+    *,
+    run: RunConfig,
+    others: Mapping[Path, RunConfig],
+    checkpoint: str,
+    split: str,
+    mesh: Mesh | None = None,
+) -> list[Row]:
+    """Studies a run, and writes `workdir/dimensions_SPLIT_CHECKPOINT` as .csv, .json and .png.
+
+    Embeddings are kept in `workdir/embeddings`, named by what they depend on, and used again.
+
+    Args:
+      others: runs to compare with, by workdir: heads of other sizes, Matryoshka training. Each adds
+        its prefixes, uncompressed.
+
+    Returns:
+      The rows of `study`, each with the run's name and how it was trained (plain, matryoshka).
+
+    Raises:
+      DimensionsError: the embeddings have collapsed, or another run is of other images.
+      PlotsMissing: matplotlib is not installed.
+      CheckpointError, DatasetError: as `evaluate_workdir` does.
+    """
+    plots.require()
+    mesh = mesh or sharding.make_mesh()
+    dataset = open_dataset(run.data.name, run.data.dir)
+    evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
+    relevance = _telling(evaluator.relevance(split))
+    if not relevance:
+        raise DimensionsError(
+            f"--split={split}: all photos of {dataset.name!r} are relevant to all queries, or none"
+        )
+    found, rows = _embed(workdir, evaluator, checkpoint, ("train", split)), []
+    train = np.concatenate([found["train", side] for side in dual.MODALITIES])
+    try:
+        own = study(train, *(found[split, s] for s in dual.MODALITIES), relevance, mesh=mesh)
+    except ValueError as error:
+        raise DimensionsError(f"{workdir}: no PCA of its training embeddings: {error}") from error
+    rows += _named(own, workdir, run)
+    for other, config in others.items():
+        theirs = open_dataset(config.data.name, config.data.dir)
+        if theirs.fingerprint != dataset.fingerprint:
+            raise DimensionsError(
+                f"{other}: a run on {theirs.name!r}, not on the images of {workdir} "
+                f"({dataset.name!r})"
+            )
+        evaluator = Evaluator(config, theirs, dual.define(config.model), mesh)
+        found = _embed(other, evaluator, checkpoint, (split,))
+        sides = [found[split, side] for side in dual.MODALITIES]
+        plain = {"methods": ("prefix",), "codes": ("float32",)}
+        rows += _named(study(train, *sides, relevance, mesh=mesh, **plain), other, config)
+    counts = [f"{len(dataset.index(split, side)):,}" for side in dual.MODALITIES]
+    title = f"{dataset.name}, {split} split: {counts[0]} queries, {counts[1]} photos"
+    by_chance = chance(relevance)
+    print(table(rows, by_chance, title))
+    stem = workdir / f"dimensions_{split}_{checkpoint}"
+    write_json(stem.with_suffix(".json"), {"title": title, "chance": by_chance, "rows": rows})
+    with stem.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    plots.dimensions(rows, by_chance, title).savefig(stem.with_suffix(".png"), dpi=150)
+    print(f"wrote {stem}.csv, .json and .png")
+    return rows
+
+
+def table(rows: Sequence[Row], by_chance: Mapping[str, float], title: str) -> str:
+    """The study for the console: for each score, a line a dimension and a column a code."""
+    lines = [title]
+    for name, level in by_chance.items():
+        lines.append(f"{name} (chance {level:.4f}; among ties, the expected value)")
+        for run in dict.fromkeys(row["run"] for row in rows):
+            for method in METHODS:
+                chosen = [r for r in rows if r["run"] == run and r["method"] == method]
+                if not chosen:
+                    continue
+                codes = list(dict.fromkeys(row["code"] for row in chosen))
+                heads = "".join(f"{code:>20}" for code in codes)
+                lines.append(f"  {run}, {method:<14}{heads}".rstrip())
+                for dim in dict.fromkeys(row["dim"] for row in chosen):
+                    cells = [
+                        f"{r[name]:>9.4f}{r['bytes']:>7,} B  " for r in chosen if r["dim"] == dim
+                    ]
+                    lines.append(f"  {dim:>5} dimensions  {''.join(cells)}".rstrip())
+    return "\n".join(lines)
+
+
+def _telling(relevance: Mapping[str, Relevance]) -> dict[str, Relevance]:
+    """The levels that can tell a good ranking from a bad one: not all photos are relevant."""
+    return {level: of for level, of in relevance.items() if not (of.counts == of.size).all()}
+
+
+def _named(rows: Sequence[Row], workdir: Path, run: RunConfig) -> list[Row]:
+    trained = "matryoshka" if run.loss.matryoshka else "plain"
+    return [{"run": workdir.name, "trained": trained, **row} for row in rows]
+
+
+def _embed(
+    workdir: Path, evaluator: Evaluator, checkpoint: str, splits: Sequence[str]
+) -> dict[tuple[str, str], np.ndarray]:
+    """Embeddings by (split, side), from `workdir/embeddings` where they have been made before."""
+    run = evaluator.run
+    _, *state = _parameters(run, workdir, checkpoint, evaluator.mesh)
+    digest = hashlib.sha256(evaluator.dataset.fingerprint.encode())
+    digest.update(repr((run.model, run.data.image_size, run.data.load_size, run.data.fit)).encode())
+    for leaf in jax.tree.leaves(state):
+        digest.update(np.asarray(leaf).tobytes())
+    folder, found = workdir / "embeddings", {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in splits:
+        for side in dual.MODALITIES:
+            path = folder / f"{split}_{side}_{digest.hexdigest()[:16]}.npz"
+            if not path.exists():
+                of = evaluator.embed(split, side, *state)
+                scratch = path.with_suffix(".partial.npz")
+                arrays = {"labels": of.labels, "instances": of.instances}
+                np.savez(scratch, embeddings=of.vectors, **arrays)
+                scratch.replace(path)
+            with np.load(path, allow_pickle=False) as arrays:
+                found[split, side] = arrays["embeddings"]
+    return found
