@@ -152,11 +152,15 @@ def dimensions_workdir(
       The rows of `study`, each with the run's name and how it was trained (plain, matryoshka).
 
     Raises:
-      DimensionsError: the embeddings have collapsed, or another run is of other images.
+      DimensionsError: the embeddings have collapsed, another run is of other images, two runs have
+        one name, or no relevance tells a good ranking from a bad one.
       PlotsMissing: matplotlib is not installed.
       CheckpointError, DatasetError: as `evaluate_workdir` does.
     """
     plots.require()
+    names = [path.resolve().name for path in (workdir, *others)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DimensionsError(f"two runs are called {twice[0]!r}: rename one, to tell them apart")
     mesh = mesh or sharding.make_mesh()
     dataset = open_dataset(run.data.name, run.data.dir)
     evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
@@ -170,9 +174,9 @@ def dimensions_workdir(
     try:
         own = study(train, *(found[split, s] for s in dual.MODALITIES), relevance, mesh=mesh)
     except ValueError as error:
-        raise DimensionsError(f"{workdir}: no PCA of its training embeddings: {error}") from error
-    rows += _named(own, workdir, run)
-    for other, config in others.items():
+        raise DimensionsError(f"{workdir}: cannot study its embeddings: {error}") from error
+    rows += _named(own, names[0], run)
+    for name, (other, config) in zip(names[1:], others.items(), strict=True):
         theirs = open_dataset(config.data.name, config.data.dir)
         if theirs.fingerprint != dataset.fingerprint:
             raise DimensionsError(
@@ -183,7 +187,7 @@ def dimensions_workdir(
         found = _embed(other, evaluator, checkpoint, (split,))
         sides = [found[split, side] for side in dual.MODALITIES]
         plain = {"methods": ("prefix",), "codes": ("float32",)}
-        rows += _named(study(train, *sides, relevance, mesh=mesh, **plain), other, config)
+        rows += _named(study(train, *sides, relevance, mesh=mesh, **plain), name, config)
     counts = [f"{len(dataset.index(split, side)):,}" for side in dual.MODALITIES]
     title = f"{dataset.name}, {split} split: {counts[0]} queries, {counts[1]} photos"
     by_chance = chance(relevance)
@@ -225,9 +229,9 @@ def _telling(relevance: Mapping[str, Relevance]) -> dict[str, Relevance]:
     return {level: of for level, of in relevance.items() if not (of.counts == of.size).all()}
 
 
-def _named(rows: Sequence[Row], workdir: Path, run: RunConfig) -> list[Row]:
+def _named(rows: Sequence[Row], name: str, run: RunConfig) -> list[Row]:
     trained = "matryoshka" if run.loss.matryoshka else "plain"
-    return [{"run": workdir.name, "trained": trained, **row} for row in rows]
+    return [{"run": name, "trained": trained, **row} for row in rows]
 
 
 def _embed(

@@ -14,6 +14,8 @@ def as_sets(of: relevance.Relevance) -> list[set[int]]:
     assert all(found == sorted(set(found)) for found in lists)
     np.testing.assert_array_equal(of.counts, [len(found) for found in lists])
     assert of.width == max(map(len, lists))
+    padded = [found + [-1] * (of.width - len(found)) for found in lists]
+    np.testing.assert_array_equal(of.padded(slice(1, None), of.width), padded[1:])
     assert of.columns.dtype == of.row.dtype == of.counts.dtype == np.int32
     return [set(found) for found in lists]
 

@@ -1,11 +1,12 @@
-"""The engine for CPUs: NumPy on all cores, a matrix product for a block of queries, then every row
-of it by itself while it is in the cache."""
+"""The engine for CPUs: NumPy on all cores, a matrix product for a block of queries, then a few rows
+of it at a time, which stay in the cache."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 
 from sbir_jax import distances
-from sbir_jax.ranking.cells import Cells, sorts_faster
+from sbir_jax.ranking.cells import Cells, rows_together, sorts_faster
 from sbir_jax.ranking.job import NORMALISE, Block, Job, padded
 from sbir_jax.ranking.metrics import NEVER
 
@@ -22,11 +23,11 @@ _PRODUCTS = ("cosine", "dot", "l2", "sq_l2")  # the distances that one matrix pr
 _ROWS = 2048  # of a block; half of it makes the whole 8 % slower, a quarter 20 %
 _BLOCK_MIB = 160  # of a block that may take what it needs
 _FEWEST = 64  # rows of such a block, however large the gallery
-_PIECE = 32  # rows ranked by one thread at a time
+_PIECE = 4  # times `rows_together` are ranked by one thread at a time
 
 _EDGES = {"before": "left", "upto": "right"}  # for `searchsorted`
 
-Row = Callable[[int], np.ndarray]  # number of a row in a block to its distances, float32 [N]
+Rows = Callable[[slice], np.ndarray]  # some rows of a block to their distances, float32 [B, N]
 
 
 def blocks(job: Job, progress: Callable[[Iterable], Iterable]) -> Iterator[Block]:
@@ -41,16 +42,24 @@ def blocks(job: Job, progress: Callable[[Iterable], Iterable]) -> Iterator[Block
     """
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = min(_block_rows(job, threads), len(job.queries))
-    step = min(_PIECE, -(-rows // threads))
-    sort = sorts_faster(job.size)
+    step = min(_PIECE * rows_together(job.size), -(-rows // threads))
     compare = (_product if job.distance in _PRODUCTS else _pairwise)(job, rows)
-    with ThreadPoolExecutor(threads) as pool:
+    own = threading.local()  # arrays that a thread uses again and again
+
+    def prepare() -> None:
+        own.cells = Cells(job.size, sort=sort)
+
+    sort = sorts_faster(job.size)
+    with ThreadPoolExecutor(threads, initializer=prepare) as pool:
         for start in progress(range(0, len(job.queries), rows)):
             end = min(start + rows, len(job.queries))
-            row = compare(slice(start, end))
+            rows_of = compare(slice(start, end))
+
+            def ranked(cut: slice, start: int = start, rows_of: Rows = rows_of) -> Block:
+                return _rank(job, cut, start, rows_of, own.cells)
+
             cuts = [slice(at, min(at + step, end)) for at in range(start, end, step)]
-            parts = [pool.submit(_rank, job, cut, start, row, sort=sort) for cut in cuts]
-            yield Block.joined([part.result() for part in parts])
+            yield Block.joined(list(pool.map(ranked, cuts)))
 
 
 def _block_rows(job: Job, threads: int) -> int:
@@ -61,7 +70,7 @@ def _block_rows(job: Job, threads: int) -> int:
     return int(max(min((job.memory_mib * 2**20 - scratch) // row, _ROWS), 1))
 
 
-def _product(job: Job, rows: int) -> Callable[[slice], Row]:
+def _product(job: Job, rows: int) -> Callable[[slice], Rows]:
     """Distances by NumPy, whose matrix product is faster than XLA's on a CPU."""
     normalise = _normaliser(job, rows)
     gallery = normalise(job.gallery)
@@ -70,31 +79,34 @@ def _product(job: Job, rows: int) -> Callable[[slice], Row]:
     euclidean = job.distance in ("l2", "sq_l2")
 
     @np.errstate(over="ignore", invalid="ignore")  # `_rank` finds it
-    def compare(cut: slice) -> Row:
+    def compare(cut: slice) -> Rows:
         x = normalise(job.queries[cut])
         own = np.einsum("bd,bd->b", x, x)
         # Powers of two, which round nothing.
         np.matmul(x * np.float32(-2 if euclidean else -1), gallery.T, out=products[: len(x)])
 
-        def row(i: int) -> np.ndarray:
-            d = products[i]
+        def distances_of(rows: slice) -> np.ndarray:
+            d = products[rows]
             if job.distance == "dot":
                 return d
-            d += own[i] + squares if euclidean else 1
-            np.maximum(d, 0, out=d)
+            d += own[rows, None] if euclidean else 1
+            if euclidean:
+                d += squares
+            if np.min(d) < 0:  # rounding of what is 0 or nearly
+                np.maximum(d, 0, out=d)
             return np.sqrt(d, out=d) if job.distance == "l2" else d
 
-        return row
+        return distances_of
 
     return compare
 
 
-def _pairwise(job: Job, rows: int) -> Callable[[slice], Row]:
+def _pairwise(job: Job, rows: int) -> Callable[[slice], Rows]:
     """Any distance, by XLA on the CPU."""
     normalise = _normaliser(job, rows)
     gallery = jax.device_put(normalise(job.gallery), _cpu())
 
-    def compare(cut: slice) -> Row:
+    def compare(cut: slice) -> Rows:
         x = jax.device_put(padded(normalise(job.queries[cut]), rows), _cpu())
         return np.asarray(_compared(x, gallery, distance=job.distance)).__getitem__
 
@@ -133,35 +145,51 @@ def _cpu() -> jax.Device:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is found and named
-def _rank(job: Job, cut: slice, start: int, row: Row, *, sort: bool) -> Block:
+def _rank(job: Job, cut: slice, start: int, rows_of: Rows, cells: Cells) -> Block:
     """Ranks for some queries of the block that begins with query `start`."""
-    rows, lists = cut.stop - cut.start, list(job.ranked.values())
-    counts = {
-        name: {side: np.full((rows, of.counts[cut].max()), NEVER, np.int32) for side in job.counted}
-        for name, of in job.ranked.items()
-    }
+    rows = cut.stop - cut.start
+    numbers = [of.counts[cut] for of in job.ranked.values()]
+    items = [of.padded(cut, n.max()) for of, n in zip(job.ranked.values(), numbers, strict=True)]
+    counts = [{side: np.full(x.shape, NEVER, np.int32) for side in job.counted} for x in items]
     nearest, distance = np.empty((rows, job.top), np.int32), np.empty((rows, job.top), np.float32)
-    cells = Cells(job.size, sort=sort)
-    for i, query in enumerate(range(cut.start, cut.stop)):
-        d = row(query - start)
-        d = d if job.copies is None else d.take(job.copies)
-        if not cells.put(d):
-            raise job.not_finite(query)
-        if job.prefix:
-            columns, near = cells.nearest(job.prefix)
-            nearest[i], distance[i] = columns[: job.top], near[: job.top]
-        if not lists:
+    step = rows_together(job.size)
+    for at in range(0, rows, step):
+        some = slice(at, min(at + step, rows))
+        shift = cut.start - start
+        d = rows_of(slice(shift + some.start, shift + some.stop))
+        d = d if job.copies is None else d.take(job.copies, axis=1)
+        finite = cells.put(d)
+        if not finite.all():
+            raise job.not_finite(cut.start + at + int(np.argmin(finite)))
+        near = cells.nearest(job.prefix) if job.prefix else []
+        for i, (columns, found) in enumerate(near, start=at):
+            nearest[i], distance[i] = columns[: job.top], found[: job.top]
+        if not items:
             continue
-        items = [of.of(query) for of in lists]
-        ends = [0, *itertools.accumulate(map(len, items))]
-        values = d.take(items[0] if len(items) == 1 else np.concatenate(items))
-        for first, last in itertools.pairwise(ends):
-            values[first:last].sort()
-        among, passed = cells.find(values) if job.depth is None else (near, 0)
+        values = [_sorted_values(d, x[some], cells.high) for x in items]
+        ends = [0, *itertools.accumulate(x.shape[1] for x in values)]
+        values = np.concatenate(values, axis=1)
+        if job.depth is None:
+            among, passed = cells.find(values)
+        else:
+            among, passed = [found for _, found in near], 0
         for side in job.counted:
-            found = among.searchsorted(values, _EDGES[side]) + passed
+            edge = _EDGES[side]
+            found = [a.searchsorted(v, edge) for a, v in zip(among, values, strict=True)]
+            found = np.array(found) + passed
             if job.depth is not None:
-                found[values > near[-1]] = NEVER
-            for table, (first, last) in zip(counts.values(), itertools.pairwise(ends), strict=True):
-                table[side][i, : last - first] = found[first:last]
-    return Block.of(job, cut, nearest, distance, counts)
+                found[values > [a[-1:] for a in among]] = NEVER
+            for count, (first, last) in zip(counts, itertools.pairwise(ends), strict=True):
+                count[side][some] = found[:, first:last]
+    for count, n in zip(counts, numbers, strict=True):
+        for table in count.values():
+            table[np.arange(table.shape[1]) >= n[:, None]] = NEVER
+    return Block.of(job, cut, nearest, distance, dict(zip(job.ranked, counts, strict=True)))
+
+
+def _sorted_values(d: np.ndarray, items: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The distances of items [B, M] in rows [B, G], ascending; `last` [B, 1] where it is -1."""
+    first = np.arange(len(d))[:, None] * d.shape[1]
+    values = np.where(items < 0, last, d.ravel().take(first + np.maximum(items, 0)))
+    values.sort(axis=1)
+    return values

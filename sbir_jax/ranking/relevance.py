@@ -45,6 +45,15 @@ class Relevance:
         row = self.row[query]
         return self.columns[self.starts[row] : self.starts[row + 1]] if row >= 0 else _NOTHING
 
+    def padded(self, rows: slice, width: int) -> np.ndarray:
+        """int32 [rows, width], the gallery rows relevant to some queries, then -1."""
+        queries = range(*rows.indices(len(self.row)))
+        table = np.full((len(queries), width), -1, np.int32)
+        for line, query in zip(table, queries, strict=True):
+            found = self.of(query)
+            line[: len(found)] = found
+        return table
+
 
 def by_ids(query_ids: np.ndarray, gallery_ids: np.ndarray) -> Relevance:
     """An item is relevant to a query if it has the same id.
