@@ -3,8 +3,8 @@
 python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
 python launch.py evaluate --workdir=runs/quickstart
 
-Measured on 2 cores (AMD EPYC), Python 3.11, JAX 0.10.2: between 2 and 4 minutes for both commands, as
-busy as the machine is. Test split, 360 sketches against 120 photos, chance in brackets: category
+Measured on 2 cores (AMD EPYC), Python 3.11, JAX 0.10.2: 2 to 4 minutes for both commands, as busy
+as the machine is. Test split, 360 sketches against 120 photos, chance in brackets: category
 mAP@all 0.506 (0.085), P@1 0.644 (0.050); instance acc@1 0.119 (0.008), acc@10 0.597 (0.083).
 """
 
