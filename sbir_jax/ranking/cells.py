@@ -72,18 +72,18 @@ class Cells:
             found.append((columns[order], distance[order]))
         return found
 
-    def find(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray | int]:
+    def find(self, values: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | int]:
         """Looks up distances of each row; the last thing to do with the rows.
 
         Args:
           values: float32 [B, M], in any order.
 
         Returns:
-          Sorted distances of each row [B, n], and what searching them for `values` lacks to give
-          the number of items nearer (side "left") or no farther ("right"): int [B, M] or 0.
+          For each row sorted distances, and what searching them for `values` lacks to give the
+          number of items nearer (side "left") or no farther ("right"): int [B, M] or 0.
         """
         if self._sort:
-            return np.sort(self._rows, axis=1), 0
+            return list(np.sort(self._rows, axis=1)), 0
         counts, rows = self._count(), len(self._rows)
         cell = self._scale_to_cells(values, np.empty_like(values)).astype(np.intp)
         counts[cell] = 0
@@ -94,11 +94,10 @@ class Cells:
         shared.take(self._cell[:rows], out=chosen, mode="clip")
         # The ones that follow are there because where more than a tenth is True `nonzero` is
         # quick however they lie: 9 us a row, else 20.
-        found = [d for _, d in self._split(self._chosen[: size * 9 // 8].nonzero()[0])]
-        among = np.full((rows, max(map(len, found))), np.inf, np.float32)
-        for line, sharing in zip(among, found, strict=True):
-            line[: len(sharing)] = sharing
-        among.sort(axis=1)
+        found = self._split(self._chosen[: size * 9 // 8].nonzero()[0])
+        among = [distance for _, distance in found]
+        for distance in among:
+            distance.sort()
         return among, counts.reshape(rows, -1).cumsum(axis=1).ravel().take(cell)
 
     def _count(self) -> np.ndarray:
