@@ -1,9 +1,10 @@
-"""Train and evaluate sketch-to-photo retrieval: python launch.py VERB --flag=value ...
+"""Train, evaluate and use sketch-to-photo retrieval: python launch.py VERB --flag=value ...
 
 A run is one config file, overrides of single settings, and a workdir that keeps all it makes:
 
   python launch.py train --config=configs/pacs_cpu.py --config.optim.lr=3e-4 --workdir=runs/a
   python launch.py evaluate --workdir=runs/a
+  python launch.py index --workdir=runs/a --photos=my_photos --out=indices/mine
 """
 
 # This file has the verbs; reading the command line and help are in sbir_jax/cli.py, the work is
@@ -14,16 +15,21 @@ A run is one config file, overrides of single settings, and a workdir that keeps
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import sys
 from pathlib import Path
 
-from absl import flags
-
 from sbir_jax import cli
 from sbir_jax.backbones import BACKBONES
-from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory, workdir_of
+from sbir_jax.cli import (
+    Flag,
+    Given,
+    UsageError,
+    Verb,
+    make_directory,
+    ready_libraries,
+    workdir_of,
+)
 from sbir_jax.config import RunConfig, default_config, nearest, resolve
 from sbir_jax.overrides import (
     config_files,
@@ -33,6 +39,7 @@ from sbir_jax.overrides import (
     settings_table,
     stored_config,
 )
+from sbir_jax.retrieval import verbs as retrieval
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -44,6 +51,7 @@ RUN_ERRORS = {
     "sbir_jax.embeddings": "EmbeddingsError",
     "sbir_jax.models.weight_files": "WeightsError",
     "sbir_jax.results": "ResultsError",
+    "sbir_jax.retrieval": "RetrievalError",
     "sbir_jax.dimensions": "DimensionsError",
     "sbir_jax.plots": "PlotsMissing",
     "sbir_jax.ranking.trec": "TrecError",
@@ -68,7 +76,7 @@ def train(given: Given, overrides: list[str]) -> None:
         raise UsageError(f"missing --config=FILE; configs: {', '.join(config_files(CONFIGS))}")
     run = resolve(override(config, overrides))
     make_directory("workdir", workdir)
-    _ready_libraries()
+    ready_libraries()
     _draw_demo_once(run)
     from sbir_jax.train import train as train_run
 
@@ -120,7 +128,7 @@ def weights(given: Given, overrides: list[str]) -> None:
         valid = nearest(arch, (name for name in BACKBONES if name != "patch_resnet"))
         raise UsageError(f"--arch={arch}: {valid}" if arch else f"missing --arch=NAME; {valid}")
     out = Path(given["out"] or f"weights/{arch}")
-    _ready_libraries()
+    ready_libraries()
     from sbir_jax.models.summary import summary
     from sbir_jax.models.weights import load, save
 
@@ -233,6 +241,7 @@ VERBS = {
             "from a file": "--arch=vit_small_patch14_dinov2 --from=downloads/model.safetensors",
         },
     ),
+    **retrieval.VERBS,
     "configs": Verb(configs),
     "show": Verb(
         show,
@@ -301,7 +310,7 @@ def _run_to_measure(given: Given, overrides: list[str]) -> tuple[Path, RunConfig
         )
     run = resolve(override(config, overrides))
     make_directory("workdir", workdir)
-    _ready_libraries()
+    ready_libraries()
     _draw_demo_once(run)
     return workdir, run
 
@@ -321,7 +330,7 @@ def _evaluate_embeddings(given: Given, overrides: list[str]) -> None:
     depth, out = _trec_depth(given), Path(given["out"] or "evaluation")
     make_directory("out", out)
     make_directory("trec", files["trec"])
-    _ready_libraries()
+    ready_libraries()
     from sbir_jax.bare import evaluate_embeddings
 
     evaluate_embeddings(
@@ -377,16 +386,6 @@ def _trec_depth(given: Given) -> int:
 
 
 # Before a run
-
-
-def _ready_libraries() -> None:
-    """Settles what must be settled before JAX, Grain and Orbax are imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # remarks of XLA about the host's CPU
-    from absl import logging
-
-    # Orbax and TFDS log each of their steps, and Orbax a traceback before an error of ours.
-    logging.set_verbosity(logging.FATAL)
-    flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl's global flags
 
 
 def _draw_demo_once(run: RunConfig) -> None:

@@ -51,12 +51,15 @@ class Verb:
       flags: by name, in the order that help shows.
       examples: what it does to arguments, for help; what a sole one does need not be said.
       modes: flags of which exactly one must be given, as it decides what the verb does.
+      words: what words without a flag are, as in "sketch files"; the verb gets them in place of
+        overrides. Empty: it takes none.
     """
 
     run: Callable[[Given, list[str]], None]
     flags: Mapping[str, Flag] = dataclasses.field(default_factory=dict)
     examples: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"": ""})
     modes: tuple[str, ...] = ()
+    words: str = ""
 
 
 def run(
@@ -135,11 +138,21 @@ def make_directory(flag: str, path: Path | None) -> None:
         raise UsageError(f"--{flag}={path}: cannot be written to")
 
 
+def ready_libraries() -> None:
+    """Settles what must be settled before JAX, Grain and Orbax are imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # remarks of XLA about the host's CPU
+    from absl import logging
+
+    # Orbax and TFDS log each of their steps, and Orbax a traceback before an error of ours.
+    logging.set_verbosity(logging.FATAL)
+    flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl's global flags
+
+
 # Reading the command line
 
 
 def _parse(verbs: Mapping[str, Verb], name: str, argv: list[str]) -> tuple[Given, list[str]]:
-    """Splits a verb's arguments into its own flags and the tokens of config overrides."""
+    """Splits a verb's arguments into its own flags and the tokens of overrides, or its words."""
     verb, values = _verb(verbs, name), flags.FlagValues()
     for flag, known in verb.flags.items():
         switch = known.default is False
@@ -155,7 +168,7 @@ def _parse(verbs: Mapping[str, Verb], name: str, argv: list[str]) -> tuple[Given
         flag = re.match(r"--?([A-Za-z][^=]*)", token)
         if flag and not (flag[1].startswith("config.") and "config" in verb.flags):
             _unknown_flag(name, verb, token, flag[1])
-    if overrides and "config" not in verb.flags:
+    if overrides and "config" not in verb.flags and not verb.words:
         raise UsageError(f"unexpected argument {overrides[0]!r}; {name} takes none")
     if verb.modes:
         _check_mode(name, verb, [flag for flag in verb.flags if values[flag].present])
@@ -206,6 +219,7 @@ def _help(verbs: Mapping[str, Verb], about: str, configs: Path) -> str:
 def _verb_help(verbs: Mapping[str, Verb], name: str) -> str:
     verb = _verb(verbs, name)
     lines = [f"python launch.py {name}: {_summary(verb)}"]
+    lines += ["", f"  {verb.words}"] if verb.words else []
     group: tuple[str, ...] | None = None
     for flag, known in verb.flags.items():
         own = (flag,) if flag in verb.modes else known.only_with

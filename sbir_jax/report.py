@@ -23,7 +23,7 @@ _FINE = 4  # marks are drawn this many times larger, then reduced: PIL does not 
 def retrieval_grid(
     queries: Sequence[np.ndarray] | np.ndarray,
     results: np.ndarray,
-    right: np.ndarray,
+    right: np.ndarray | None,
     *,
     instance: np.ndarray | None = None,
     query_names: Sequence[str] | None = None,
@@ -36,7 +36,7 @@ def retrieval_grid(
     Args:
       queries: n sketches, uint8 [side, side] or [side, side, 3].
       results: uint8 [n, k, S, S, 3], photos by rank.
-      right: bool [n, k], whether a photo is of the sketch's class.
+      right: bool [n, k], whether a photo is of the sketch's class; None where nobody knows.
       instance: bool [n, k], whether it is the photo that the sketch was drawn from.
       query_names: n captions of the sketches, such as class names.
       result_names: n x k captions of the photos.
@@ -46,7 +46,8 @@ def retrieval_grid(
     Raises:
       ValueError: shapes that do not agree.
     """
-    results, right = np.asarray(results), np.asarray(right, bool)
+    results = np.asarray(results)
+    right = None if right is None else np.asarray(right, bool)
     rows, k = _checked_shape(queries, results, right, instance, query_names, result_names)
     tile = tile or min(max(results.shape[2], 64), 256)
     text = min(max(11, round(tile / 8)), 18)
@@ -55,9 +56,10 @@ def retrieval_grid(
     row_height = tile + gap + (round(1.35 * text) if named else 0)
     top = margin + (round(2.3 * text) if title else 0) + round(1.7 * text)
     left = margin + tile + 2 * gap  # of the first photo
-    legend = _legend(with_instance=instance is not None, size=text)
-    width = max(left + k * (tile + gap) - gap, margin + legend.width) + margin
-    height = top + rows * row_height + round(0.6 * text) + legend.height + margin
+    legend = None if right is None else _legend(with_instance=instance is not None, size=text)
+    width = max(left + k * (tile + gap) - gap, margin + (legend.width if legend else 0)) + margin
+    height = top + rows * row_height + margin
+    height += round(0.6 * text) + legend.height if legend else 0
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
 
@@ -79,13 +81,17 @@ def retrieval_grid(
         for rank in range(k):
             x = left + rank * (tile + gap)
             exact = instance is not None and bool(instance[row][rank])
-            photo = _framed(_picture(results[row, rank], tile), right[row, rank], exact)
+            photo = _picture(results[row, rank], tile)
+            if right is not None:
+                photo = _framed(photo, right[row, rank], exact)
             sheet.paste(photo, (x, y))
             if result_names is not None:
-                name, fill = result_names[row][rank], _INK if right[row, rank] else _QUIET
+                wrong = right is not None and not right[row, rank]
+                name, fill = result_names[row][rank], _QUIET if wrong else _INK
                 below = (x, y + tile + 3)
                 _write(draw, below, name, size=text, room=tile, fill=fill, centre=True)
-    sheet.paste(legend, (margin, height - margin - legend.height))
+    if legend:
+        sheet.paste(legend, (margin, height - margin - legend.height))
     return sheet
 
 
@@ -95,8 +101,9 @@ def _checked_shape(queries, results, right, instance, query_names, result_names)
     n, k = results.shape[:2]
     if not n or not k:
         raise ValueError(f"results has shape {results.shape}: nothing to show")
-    for name, shape in (("right", right.shape), ("instance", np.shape(instance))):
-        if shape != (n, k) and not (name == "instance" and instance is None):
+    for name, given in (("right", right), ("instance", instance)):
+        shape = np.shape(given)
+        if given is not None and shape != (n, k):
             raise ValueError(f"{name} has shape {shape}, expected {(n, k)}")
     for name, given in (
         ("queries", queries),

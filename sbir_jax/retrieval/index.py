@@ -1,0 +1,213 @@
+"""An index of photos: what a search needs of them, in plain files that any tool can read.
+
+| file | holds |
+|---|---|
+| `manifest.json` | the format, the encoders' identity, numbers of photos and dimensions, a hash |
+| `vectors.npy` | float16 [n, D], each row of length 1 |
+| `items.jsonl` | a line for each row: path, size, content |
+| `thumbnails/` | a small JPEG of each photo, so that results can be shown without the originals |
+| `bad.jsonl` | files that are not in the index, with the reason |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sbir_jax.config import nearest
+from sbir_jax.retrieval import RetrievalError
+
+if TYPE_CHECKING:
+    from sbir_jax.retrieval.approximate import Approximate
+    from sbir_jax.retrieval.encoders import Encoders
+    from sbir_jax.retrieval.search import Searcher
+
+FORMAT = 1
+METHODS = ("exact", "int8", "binary", "faiss")
+
+
+class Item(NamedTuple):
+    """One photo of an index.
+
+    Attributes:
+      id: of its content: the first 20 digits of the file's sha256. Equal files share it.
+      root: the directory that was indexed.
+      path: of the file below `root`, with `/`.
+      size, modified: of the file, in bytes and in nanoseconds since 1970, to see that it changed.
+    """
+
+    id: str
+    root: str
+    path: str
+    size: int
+    modified: int
+
+    @property
+    def file(self) -> Path:
+        """Where the photo is, or was when it was indexed."""
+        return Path(self.root, self.path)
+
+
+class Match(NamedTuple):
+    """One photo found: its cosine similarity to the query, in -1..1, and its row in the index."""
+
+    similarity: float
+    item: Item
+    row: int
+
+
+@dataclasses.dataclass(eq=False)
+class Index:
+    """An index on disk, from `Index.open` or `Index.build`.
+
+    Attributes:
+      folder: its directory.
+      manifest: as stored.
+      items: by row.
+      vectors: float16 [n, D], mapped from disk.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    items: list[Item]
+    vectors: np.ndarray
+    _searchers: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Index:
+        """Opens an index.
+
+        Raises:
+          RetrievalError: there is none, it is damaged, or of a newer format.
+        """
+        folder = Path(folder)
+        if not (folder / "manifest.json").is_file():
+            raise RetrievalError(
+                f"{folder}: no index there (no manifest.json); make one: python launch.py index "
+                f"--workdir=RUN --photos=DIR --out={folder}"
+            )
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text())
+            if manifest["format"] != FORMAT:
+                raise RetrievalError(
+                    f"{folder}: an index of format {manifest['format']}; this version reads "
+                    f"format {FORMAT}"
+                )
+            items = read_items(folder / "items.jsonl")
+            vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+            expected = (manifest["photos"], manifest["dim"])
+            if vectors.shape != expected or vectors.dtype != np.float16:
+                raise ValueError(
+                    f"vectors.npy is {vectors.dtype} {vectors.shape}, expected float16 {expected}"
+                )
+            if content_of(items) != manifest["content"]:
+                raise ValueError("items.jsonl is not that of the manifest")
+        except RetrievalError:
+            raise
+        except Exception as error:  # json, KeyError, TypeError, OSError, NumPy's own
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RetrievalError(f"{folder}: damaged ({reason}); index again") from error
+        return cls(folder, manifest, items, vectors)
+
+    @classmethod
+    def build(cls, photos: str | Path, encoders: Encoders, out: str | Path) -> Index:
+        """Indexes a directory of photos into `out`, or brings the index there up to date.
+
+        Raises:
+          RetrievalError: as `indexing.update` does.
+        """
+        from sbir_jax.retrieval.indexing import update
+
+        update(photos, encoders, out)
+        return cls.open(out)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def check(self, encoders: Encoders) -> None:
+        """Checks that vectors of these encoders can be compared with those of the index.
+
+        Raises:
+          RetrievalError: they are of other weights or preprocessing; names both.
+        """
+        found = encoders.identity.differences(self.manifest["encoders"])
+        if found:
+            source = self.manifest["source"]
+            raise RetrievalError(
+                f"{self.folder}: an index made with step {source['step']} of "
+                f"{source['workdir']} ({source['checkpoint']}); the encoders given are the "
+                f"{encoders}: {'; '.join(found)}; index again into another --out, or name that "
+                "checkpoint"
+            )
+
+    def search(
+        self, queries: np.ndarray, top: int = 20, *, method: str = "exact"
+    ) -> list[list[Match]]:
+        """The `top` most similar photos of each query, best first; of equals the lower row first.
+
+        Args:
+          queries: float32 [q, D], of the index's own encoders.
+          top: from 1; at most all photos are found.
+          method: exact; int8 or binary: found by small codes, then ranked by the whole vectors;
+            faiss: approximate (`approximate.Approximate`).
+
+        Raises:
+          RetrievalError: queries of another dimension, or an unknown method.
+        """
+        rows, similarities = self.searcher(method).nearest(queries, top)
+        return [
+            [
+                Match(float(score), self.items[row], int(row))
+                for row, score in zip(own, scores, strict=True)
+            ]
+            for own, scores in zip(rows, similarities, strict=True)
+        ]
+
+    def searcher(self, method: str = "exact") -> Searcher | Approximate:
+        """What ranks all photos; made when first asked for, as it loads the vectors."""
+        if method not in METHODS:
+            raise RetrievalError(f"method={method!r}: {nearest(method, METHODS)}")
+        if method not in self._searchers:
+            if method == "faiss":
+                from sbir_jax.retrieval.approximate import Approximate
+
+                self._searchers[method] = Approximate.of(self)
+            else:
+                from sbir_jax.retrieval.search import Searcher
+
+                self._searchers[method] = Searcher(self.vectors, method)
+        return self._searchers[method]
+
+    def thumbnail(self, item: Item) -> Path:
+        """The small JPEG of a photo."""
+        return thumbnail_file(self.folder, item.id)
+
+
+def thumbnail_file(folder: Path, id: str) -> Path:
+    """Where the thumbnail of a content is; 256 directories, as one of a million files is slow."""
+    return folder / "thumbnails" / id[:2] / f"{id}.jpg"
+
+
+def content_of(items: Iterable[Item]) -> str:
+    """sha256 over what the rows are, in order: it changes with every update."""
+    return hashlib.sha256(
+        "".join(f"{item.id} {item.path}\n" for item in items).encode()
+    ).hexdigest()
+
+
+def read_items(path: Path) -> list[Item]:
+    """The items of an `items.jsonl`; damaged lines raise ValueError, TypeError or KeyError."""
+    with path.open(encoding="utf-8") as lines:
+        return [Item(**json.loads(line)) for line in lines]
+
+
+def item_lines(items: Iterable[Item]) -> Iterator[str]:
+    """Lines of an `items.jsonl`, ended."""
+    for item in items:
+        yield json.dumps(item._asdict()) + "\n"

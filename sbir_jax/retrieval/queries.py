@@ -1,0 +1,106 @@
+"""Files become queries, queries find photos, and what was found becomes a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sbir_jax import report
+from sbir_jax.data.images import BadImage, Modality, to_square
+from sbir_jax.data.strokes import read_quickdraw
+from sbir_jax.retrieval import RetrievalError
+from sbir_jax.retrieval.encoders import Encoders, load_encoders
+from sbir_jax.retrieval.index import Index, Match
+from sbir_jax.retrieval.search import recall
+
+_TILE = 128
+
+
+def encoders_of(index: Index, workdir: str | Path = "", **options) -> Encoders:
+    """The encoders that an index was made with.
+
+    Args:
+      index: the index.
+      workdir: where the run is now, if it was moved.
+      options: of `load_encoders`.
+
+    Raises:
+      RetrievalError: the run is gone, or its checkpoint is another one by now.
+    """
+    source = index.manifest["source"]
+    workdir = Path(workdir or source["workdir"])
+    if not workdir.is_dir():
+        raise RetrievalError(
+            f"{index.folder}: its run {workdir} is not there; --workdir=DIR says where it is now"
+        )
+    # By its step: the best checkpoint may have changed since.
+    untrained = source["checkpoint"] in ("none", "pretrained")
+    checkpoint = source["checkpoint"] if untrained else str(source["step"])
+    encoders = load_encoders(workdir, checkpoint=checkpoint, **options)
+    index.check(encoders)
+    return encoders
+
+
+def named_queries(
+    files: Sequence[str], encoders: Encoders, side: Modality
+) -> tuple[list[str], list[np.ndarray]]:
+    """Names and squares of query files; a `.ndjson` file has a drawing in each line.
+
+    Raises:
+      RetrievalError: one cannot be read; names it.
+    """
+    names, squares = [], []
+    for file in files:
+        if Path(file).suffix.lower() != ".ndjson" or side != "sketch":
+            names.append(file)
+            squares.append(encoders.square(file, side))
+            continue
+        for number, line in enumerate(Path(file).read_bytes().splitlines(), 1):
+            try:
+                squares.append(encoders.square(read_quickdraw(line), side))
+            except BadImage as error:
+                raise RetrievalError(f"{file}: line {number}: {error}") from error
+            names.append(f"{file}:{number}")
+    if not names:
+        raise RetrievalError(f"{files[0]}: no drawings in it")
+    return names, squares
+
+
+def find(
+    index: Index, queries: np.ndarray, top: int, *, method: str
+) -> tuple[list[list[Match]], float | None]:
+    """What `Index.search` finds and, where that is not exact, its recall against exact search."""
+    found = index.search(queries, top, method=method)
+    if method == "exact":
+        return found, None
+    rows = np.array([[match.row for match in matches] for matches in found])
+    return found, recall(rows, index.searcher().nearest(queries, top)[0])
+
+
+def picture(
+    index: Index,
+    names: Sequence[str],
+    squares: Sequence[np.ndarray],
+    found: Sequence[Sequence[Match]],
+) -> Image.Image:
+    """A row for each of the queries that `found` holds results of, and their thumbnails."""
+    shown = len(found)
+    tiles = np.stack(
+        [[_thumbnail(index.thumbnail(match.item)) for match in matches] for matches in found]
+    )
+    return report.retrieval_grid(
+        [square[..., 0] if square.shape[-1] == 1 else square for square in squares[:shown]],
+        tiles,
+        None,
+        query_names=[Path(name).name for name in names[:shown]],
+        result_names=[[Path(match.item.path).name for match in matches] for matches in found],
+        title=f"{index.folder.resolve().name}: nearest of {len(index):,} photos",
+    )
+
+
+def _thumbnail(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return to_square(np.asarray(image.convert("RGB")), _TILE, "pad")
