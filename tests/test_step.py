@@ -89,6 +89,7 @@ def test_one_device_equals_eight(name):
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves((gradients, learnt)))
     fresh = host(dual.build(run.model, dual.init_key(run.seed), image_size=32)[2])
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, fresh, model_state)
+    assert not any(jax.tree.leaves(moved.pop("pixels")))  # what images are normalised by
     assert all(jax.tree.leaves(moved))
 
 
