@@ -16,8 +16,9 @@ from typing import Any
 
 import ml_collections
 
-from sbir_jax import loss_config
+from sbir_jax import loss_config, optim_config
 from sbir_jax.loss_config import LossConfig
+from sbir_jax.optim_config import OptimConfig
 from sbir_jax.ranking import names
 from sbir_jax.setting import ConfigError, duration_steps, nearest, setting
 
@@ -108,25 +109,6 @@ class ModelConfig:
         "float32",
         "activations; parameters and embeddings are always float32",
         choices=("float32", "bfloat16"),
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    """The optimiser and its schedule (linear warm-up, then cosine to zero)."""
-
-    name: str = setting("adamw", "optimiser", choices=("adamw", "sgd"))
-    lr: float = setting(1e-3, "peak learning rate", low=0.0, high=100.0)
-    warmup: str = setting("5%", "warm-up: steps, epochs, examples, or % of the run")
-    weight_decay: float = setting(
-        0.05,
-        "decoupled weight decay of matrices and kernels (not biases or norms)",
-        low=0.0,
-        high=10.0,
-    )
-    momentum: float = setting(0.9, "momentum of sgd; beta1 of adamw", low=0.0, high=0.9999)
-    clip_norm: float = setting(
-        1.0, "largest global gradient norm (0: no clipping)", low=0.0, high=1e6
     )
 
 
@@ -295,6 +277,7 @@ def _check_together(run: RunConfig) -> None:
         duration_steps(text, path=path, batch_size=1, epoch_size=1, total=1)
     duration_steps(run.train.duration, path="train.duration", batch_size=1, epoch_size=1)
     loss_config.check(run.loss, dim=run.model.embed_dim)
+    optim_config.check(run.optim)
     _check_evaluation(run.eval)
 
 

@@ -16,18 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from sbir_jax import health, loss_config, optim, sharding
-from sbir_jax.checkpoint import Checkpoints, restore_from
+from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
-from sbir_jax.evaluate import Evaluator
+from sbir_jax.ema import Average
+from sbir_jax.evaluate import Evaluator, load_model
 from sbir_jax.models import dual
+from sbir_jax.optim import everything
 from sbir_jax.overrides import stored_config
-from sbir_jax.step import TrainState, make_init, make_train_step
+from sbir_jax.paths import by_path, pick
+from sbir_jax.step import TrainState, draw, make_init, make_train_step
 from sbir_jax.workdir import check_same_run, remember_run
 from sbir_jax.writer import MetricWriter
 
@@ -73,9 +77,11 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     schedule = optim.make_schedule(
         run.optim, warmup_steps=min(every["optim.warmup"], total - 1), total_steps=total
     )
-    optimizer = optim.make_optimizer(run.optim, schedule)
+    classes = len(dataset.classes)
+    params, _, loss_params = jax.eval_shape(lambda: draw(run, classes=classes))
+    optimizer = optim.make_optimizer(run.optim, schedule, everything(params, loss_params))
     graphdef = dual.define(run.model)
-    init = make_init(run, optimizer, classes=len(dataset.classes))
+    init = make_init(run, optimizer, classes=classes)
     like = sharding.shapes_of(mesh, init)
     evaluator = Evaluator(run, dataset, graphdef, mesh)
     evaluator.check_metric()
@@ -96,7 +102,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
         with MetricWriter(
             workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
         ) as writer:
-            writer.note(_describe(dataset, feed, mesh, like))
+            writer.note(_describe(dataset, feed, mesh, like.params, optimizer))
             writer.note(origin)
             if start == total:
                 writer.note("this run is finished; nothing to do")
@@ -127,7 +133,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                             writer.note(f"warning: {words}")
                 if due:
                     with clock.paused():
-                        scores, confusion = evaluator.validate(state.params, state.model_state)
+                        scores, confusion = evaluator.validate(*state.evaluated)
                         headline = dict.fromkeys((run.eval.metric, *_HEADLINE))
                         writer.write(step, scores, kind="val", shown=headline)
                         if feed.learnt:
@@ -159,6 +165,7 @@ def _items(state: TrainState, feed: Feed) -> dict[str, Any]:
         "loss_params": state.loss_params,
         "opt_state": state.opt_state,
         "memory": state.memory,
+        "ema": state.ema,
         "sampler": feed.learnt,
     }
 
@@ -176,10 +183,14 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
     source = Path(run.train.init_from)
     if not (source / "config.json").exists():
         raise ConfigError(f"config.train.init_from={str(source)!r}: no run there (no config.json)")
-    metric = resolve(stored_config(source)).eval.metric
-    wanted = {"params": like.params, "model_state": like.model_state}
-    step, items = restore_from(source, "best", wanted, metric=metric)
-    return dataclasses.replace(state, **items), f"starting from step {step} of {source}"
+    theirs = resolve(stored_config(source))
+    step, params, model_state = load_model(theirs, source, "best", like.params, like.model_state)
+    average = state.ema
+    if average:  # copies: the step could not be given one array twice
+        average = Average(pick(params, average.params), model_state)
+        average = jax.tree.map(jnp.copy, average)
+    state = dataclasses.replace(state, params=params, model_state=model_state, ema=average)
+    return state, f"starting from step {step} of {source}"
 
 
 def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter) -> Any:
@@ -208,14 +219,17 @@ def _check_finite(step: int, metrics: dict[str, jax.Array], workdir: Path) -> No
             )
 
 
-def _describe(dataset: Dataset, feed: Feed, mesh: Mesh, like: TrainState) -> str:
+def _describe(
+    dataset: Dataset, feed: Feed, mesh: Mesh, params: Any, optimizer: optim.Optimizer
+) -> str:
     sizes = {side: len(dataset.index("train", side).label) for side in ("sketch", "photo")}
-    parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(like.params))
+    counts = {path: math.prod(x.shape) for path, x in by_path(params).items()}
+    moved = sum(count for path, count in counts.items() if path in optimizer.trained)
     devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
     return (
         f"{dataset.name}: {sizes['sketch']:,} sketches, {sizes['photo']:,} photos, "
         f"{len(dataset.classes)} classes; {feed.kind} feed ({feed.nbytes / 2**20:,.0f} MiB); "
-        f"{parameters / 1e6:.1f} M parameters; {devices}"
+        f"{moved:,} parameters trained, {sum(counts.values()) - moved:,} frozen; {devices}"
     )
 
 
