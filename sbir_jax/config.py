@@ -119,6 +119,13 @@ class TrainConfig:
     duration: str = setting("400 steps", "whole run: steps, epochs (of sketches) or examples")
     log_every: str = setting("20 steps", "between two metric lines")
     eval_every: str = setting("25%", "between two validations; each one also saves a checkpoint")
+    chunk: int = setting(
+        0,
+        "pairs embedded at a time, for batches whose activations do not fit: the gradient stays "
+        "that of the whole batch (0: all at once)",
+        low=0,
+        high=1 << 20,
+    )
     init_from: str = setting("", "workdir whose best parameters start this run (empty: scratch)")
 
 
@@ -262,6 +269,11 @@ def _check_together(run: RunConfig) -> None:
     if by_class and data.batch_size % data.per_class:
         raise ConfigError(
             f"config.data.per_class={data.per_class}: must divide "
+            f"config.data.batch_size={data.batch_size}"
+        )
+    if run.train.chunk and data.batch_size % run.train.chunk:
+        raise ConfigError(
+            f"config.train.chunk={run.train.chunk}: must divide "
             f"config.data.batch_size={data.batch_size}"
         )
     if run.loss.match == "instance" and by_class:

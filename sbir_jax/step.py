@@ -7,6 +7,7 @@ The loss sees the global batch, whatever the number of devices.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from sbir_jax import ema, losses, memory, sharding
+from sbir_jax import ema, gradient, losses, memory, sharding
 from sbir_jax.config import RunConfig
 from sbir_jax.data import augment
 from sbir_jax.data.pipeline import images_of
@@ -99,6 +100,9 @@ def make_train_step(
     Durations in `run.loss` must be in steps (`loss_config.in_steps`).
     """
     remembers_from = steps(run.loss.memory_after)
+    gradient_of = gradient.one_pass
+    if run.train.chunk:
+        gradient_of = functools.partial(gradient.two_pass, chunk=run.train.chunk, mesh=mesh)
 
     def step(state: TrainState, resident: dict, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(run.seed), state.step)
@@ -115,12 +119,13 @@ def make_train_step(
 
         whole = everything(state.params, state.loss_params)
 
-        def objective(moved: dict[str, jax.Array]) -> tuple[jax.Array, tuple]:
-            params, loss_params = parts(replaced(whole, moved))
-            embeddings, model_state = dual.apply_train(
-                graphdef, params, state.model_state, sketch, photo, key=dropout_key
-            )
-            loss, diagnostics = losses.cross_modal(
+        def embed(moved: dict, sketch: jax.Array, photo: jax.Array, key: jax.Array) -> tuple:
+            params, _ = parts(replaced(whole, moved))
+            return dual.apply_train(graphdef, params, state.model_state, sketch, photo, key=key)
+
+        def loss_of(moved: dict, embeddings: tuple) -> tuple[jax.Array, dict]:
+            _, loss_params = parts(replaced(whole, moved))
+            return losses.cross_modal(
                 run.loss,
                 *embeddings,
                 *ids,
@@ -129,11 +134,11 @@ def make_train_step(
                 params=loss_params,
                 memory=past,
             )
-            return loss, (embeddings, model_state, diagnostics)
 
         moved = pick(whole, optimizer.trained)
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        (loss, (embeddings, model_state, diagnostics)), grads = gradient(moved)
+        (loss, diagnostics), (embeddings, model_state), grads = gradient_of(
+            embed, loss_of, moved, (sketch, photo), dropout_key
+        )
         updates, opt_state = optimizer.rule.update(grads, state.opt_state, moved)
         moved = optax.apply_updates(moved, updates)
         metrics = {

@@ -54,10 +54,12 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
       TrainingDiverged: a loss was not finite; nothing of that step is saved.
     """
     mesh = mesh or sharding.make_mesh()
-    if run.data.batch_size % mesh.size:
-        raise ConfigError(
-            f"config.data.batch_size={run.data.batch_size}: must divide over {mesh.size} devices"
-        )
+    for name, rows in (
+        ("data.batch_size", run.data.batch_size),
+        ("train.chunk", run.train.chunk),
+    ):
+        if rows % mesh.size:
+            raise ConfigError(f"config.{name}={rows}: must divide over {mesh.size} devices")
     dataset = open_dataset(run.data.name, run.data.dir)
     check_same_run(run, dataset, workdir)
     feed = make_feed(dataset, run.data, seed=run.seed, mesh=mesh)
@@ -104,13 +106,17 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
         ) as writer:
             writer.note(_describe(dataset, feed, mesh, like.params, optimizer))
             writer.note(origin)
+            if run.train.chunk and jax.tree.leaves(like.model_state):
+                writer.note(f"BatchNorm's statistics are of {run.train.chunk} pairs (train.chunk)")
             if start == total:
                 writer.note("this run is finished; nothing to do")
                 return _summary(checkpoints, total, None)
             step_fn = make_train_step(in_steps, graphdef, optimizer, mesh)
             batches = feed.batches(start, _known(feed, start, eval_every, total))
             batch = next(batches)
-            step_fn = _compile(step_fn, (like, feed.resident, batch), writer)
+            step_fn = _compile(
+                step_fn, (like, feed.resident, batch), writer, counted=not run.train.chunk
+            )
 
             clock = writer.clock
             clock.start()
@@ -193,18 +199,22 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
     return state, f"starting from step {step} of {source}"
 
 
-def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter) -> Any:
-    """Compiles ahead of time, so that the log tells compiling from training."""
+def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter, *, counted: bool) -> Any:
+    """Compiles ahead of time, so that the log tells compiling from training.
+
+    `counted`: with the arithmetic of a step, which XLA counts once of all turns of a loop.
+    """
     started = time.perf_counter()
     compiled = step_fn.lower(*arguments).compile()
     seconds = time.perf_counter() - started
     memory = compiled.memory_analysis()
     flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+    work = f"{flops / 1e9:,.1f} GFLOP a step" if counted else "a step in chunks"
     used = ""
     if memory is not None:
         peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes
         used = f", {peak / 2**20:,.0f} MiB a device"
-    writer.note(f"compiled the step in {seconds:.1f} s: {flops / 1e9:,.1f} GFLOP a step{used}")
+    writer.note(f"compiled the step in {seconds:.1f} s: {work}{used}")
     return compiled
 
 
