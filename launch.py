@@ -159,7 +159,7 @@ def show(given: Given, overrides: list[str]) -> None:
 # What decides how `evaluate` evaluates, and the flags that go with one or two of these.
 _RUN, _FILES, _PAIR = ("workdir",), ("queries",), ("compare",)
 _ONE = _RUN + _FILES
-_CHECKPOINT = "best, latest, a step, none (untrained), or pretrained (config.model.weights alone)"
+_CHECKPOINT = "best, latest, a step, none (untrained) or pretrained (published)"
 _UNTRAINED = ("none", "pretrained")  # these need no run
 
 VERBS = {

@@ -163,7 +163,9 @@ def _vits() -> dict[str, Backbone]:
     plain = "tiny/16 small/32 small/16 small/8 base/32 base/16 base/8 large/16"
     for size, patch in (word.split("/") for word in plain.split()):
         spec = ViTSpec(patch=int(patch), **_SIZES[size])
-        found[f"vit_{size}_patch{patch}"] = Backbone(spec=spec)
+        # Of S/8 there are only DINO's weights, whose pixels are ImageNet's.
+        pixels = _IMAGENET if (size, patch) == ("small", "8") else (HALF, HALF)
+        found[f"vit_{size}_patch{patch}"] = Backbone(spec=spec, mean=pixels[0], std=pixels[1])
     for size, patch in (("base", 32), ("base", 16), ("large", 14)):
         for act in ("gelu", "quick_gelu"):
             spec = ViTSpec(patch=patch, pre_norm=True, act=act, eps=1e-5, **_SIZES[size])
