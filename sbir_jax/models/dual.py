@@ -124,7 +124,7 @@ class DualEncoder(nnx.Module):
             images = _rgb(images)
         maps = self._stem(images, "both" if self.one_stem else modality, False)
         trunk = "both" if self.one_trunk else modality
-        return self._finish(maps, trunk, {modality: len(images)}, False, None)
+        return self._finish(maps, trunk, {modality: images.shape[0]}, False, None)
 
     def _stem(self, images: jax.Array, name: str, train: bool) -> jax.Array:
         if images.shape[-1] != CHANNELS.get(name, 3):

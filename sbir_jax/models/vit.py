@@ -59,9 +59,9 @@ class Stem(nnx.Module):
         self.positions = tokens(spec.grid**2, spec.width, rngs=rngs)
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        x = self.conv(images)  # [B, grid, grid, width]
-        x = x.reshape(len(x), -1, x.shape[-1]) + self.positions[...].astype(x.dtype)
-        first = [repeat(getattr(self, name)[...], len(x)).astype(x.dtype) for name in self.prefix]
+        x, batch = self.conv(images), images.shape[0]  # [B, grid, grid, width]
+        x = x.reshape(batch, -1, x.shape[-1]) + self.positions[...].astype(x.dtype)
+        first = [repeat(getattr(self, name)[...], batch).astype(x.dtype) for name in self.prefix]
         return jnp.concatenate([*first, x], axis=1)
 
 
@@ -145,7 +145,7 @@ class AttentionPool(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         k, v = jnp.split(self.kv(x), 2, axis=-1)
-        x = self.proj(attend(repeat(self.q(self.query[...]), len(x)), k, v, self.heads))
+        x = self.proj(attend(repeat(self.q(self.query[...]), x.shape[0]), k, v, self.heads))
         return (x + self.mlp(self.norm(x)))[:, 0]
 
 

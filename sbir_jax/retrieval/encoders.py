@@ -17,7 +17,7 @@ from sbir_jax import sharding
 from sbir_jax.config import RunConfig, resolve
 from sbir_jax.data.images import BadImage, Modality, read_image, to_square
 from sbir_jax.data.svg import read_svg
-from sbir_jax.evaluate import _parameters, as_measured, named
+from sbir_jax.load import as_measured, named, parameters
 from sbir_jax.models import dual
 from sbir_jax.overrides import stored_config
 from sbir_jax.retrieval import RetrievalError
@@ -94,7 +94,7 @@ class Encoders:
         )
 
     def __str__(self) -> str:
-        words = named(str(self.source["checkpoint"]), self.source["step"])
+        words = named(self.run, self.source["checkpoint"], self.source["step"])
         return f"{words} of {self.source['workdir']}"
 
     def sketches(self, images: Iterable[Picture]) -> np.ndarray:
@@ -187,7 +187,7 @@ def load_encoders(
     if not (workdir / "config.json").exists():
         raise RetrievalError(f"{workdir}: no run there (no config.json)")
     run = as_measured(resolve(stored_config(workdir)), checkpoint)
-    step, *state = _parameters(run, workdir, checkpoint, mesh)
+    step, *state = parameters(run, workdir, checkpoint, mesh)
     source = {"workdir": str(workdir.resolve()), "checkpoint": checkpoint, "step": step}
     try:
         source["dataset"] = json.loads((workdir / "dataset.json").read_text())

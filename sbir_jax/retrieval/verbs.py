@@ -95,6 +95,22 @@ def search(given: Given, files: list[str]) -> None:
             raise UsageError(f"--out={out}: cannot be written: {error}") from None
 
 
+def export(given: Given, _words: list[str]) -> None:
+    """Write both encoders as programs that JAX alone runs, with a model card."""
+    workdir, out = workdir_of(given), _path(given, "out", "where the programs go")
+    ready_libraries()
+    from sbir_jax.retrieval.encoders import load_encoders
+    from sbir_jax.retrieval.export import export_encoders
+
+    encoders = load_encoders(workdir, checkpoint=str(given["checkpoint"]))
+    export_encoders(encoders, out)
+    size = sum(file.stat().st_size for file in out.glob("*.jaxexport"))
+    print(
+        f"{encoders}: wrote sketch.jaxexport, photo.jaxexport ({size / 1e6:,.1f} MB), "
+        f"encoders.json and README.md into {out}"
+    )
+
+
 def _opened(given: Given, folder: Path) -> tuple[Index, Encoders]:
     """An index, and the encoders that it was made with."""
     from sbir_jax.retrieval.index import Index
@@ -126,6 +142,7 @@ def _number(given: Given, flag: str, *, low: int, high: int) -> int:
     return int(text)
 
 
+_CHECKPOINT = "best, latest, a step, none (untrained) or pretrained"
 _MOVED = Flag("where the run of the index is now, if it was moved")
 
 VERBS = {
@@ -136,9 +153,7 @@ VERBS = {
             "remove": Flag("a directory or a photo to take out of the index"),
             "out": Flag("directory of the index (required)"),
             "workdir": Flag("directory of the run whose encoders embed (required)", ("photos",)),
-            "checkpoint": Flag(
-                "best, latest, a step, none (untrained) or pretrained", ("photos",), "best"
-            ),
+            "checkpoint": Flag(_CHECKPOINT, ("photos",), "best"),
         },
         {
             "": "--workdir=runs/quickstart --photos=my_photos --out=indices/mine",
@@ -162,5 +177,14 @@ VERBS = {
         },
         {"": "--index=indices/mine --out=grid.png sketch.png"},
         words="FILE ...           queries: images, .svg, or .ndjson of Quick, Draw! strokes",
+    ),
+    "export": Verb(
+        export,
+        {
+            "workdir": Flag("directory of the run (required)"),
+            "checkpoint": Flag(_CHECKPOINT, default="best"),
+            "out": Flag("directory for the programs and the model card (required)"),
+        },
+        {"": "--workdir=runs/quickstart --out=exported/quickstart"},
     ),
 }
