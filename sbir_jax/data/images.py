@@ -27,7 +27,9 @@ class BadImage(ValueError):
     """Bytes that cannot become pixels. Its message says why in plain words; it knows no file."""
 
 
-def read_image(data: bytes, modality: Modality, *, min_side: int = 0) -> np.ndarray:
+def read_image(
+    data: bytes, modality: Modality, *, min_side: int = 0, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Decodes the bytes of one image file into upright 8-bit pixels on a white background.
 
     The EXIF orientation is applied, transparency is composited on white, 16-bit samples are scaled
@@ -39,14 +41,15 @@ def read_image(data: bytes, modality: Modality, *, min_side: int = 0) -> np.ndar
       modality: "photo" returns colour, "sketch" grey.
       min_side: above 0, a large JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (several times
         faster), as long as both sides keep at least this many pixels.
+      max_pixels: of the image as it is in the file; at most `MAX_PIXELS`.
 
     Returns:
       uint8 [height, width, 3] for a photo, uint8 [height, width] for a sketch.
 
     Raises:
-      BadImage: empty, not an image, truncated or damaged, or larger than `MAX_PIXELS`.
+      BadImage: empty, not an image, truncated or damaged, or larger than `max_pixels`.
     """
-    image = _opened(data)
+    image = _opened(data, max_pixels)
     if min_side:
         image.draft(None, (min_side, min_side))
     try:
@@ -148,11 +151,11 @@ def _encoded(image: np.ndarray, **options) -> bytes:
     return buffer.getvalue()
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image with its header read and its size checked; pixels are not decoded yet."""
     if not data:
         raise BadImage("empty file")
-    too_large = f"too large: the limit is {MAX_PIXELS / 1e6:.0f} megapixels"
+    too_large = f"too large: the limit is {max_pixels / 1e6:.0f} megapixels"
     try:
         image = Image.open(io.BytesIO(data))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -161,7 +164,7 @@ def _opened(data: bytes) -> Image.Image:
         raise BadImage(_not_an_image(data)) from error
     except Exception as error:
         raise BadImage(f"damaged or truncated ({error})") from error
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > max_pixels:
         raise BadImage(f"{too_large}, this has {image.width} x {image.height} pixels")
     return image
 

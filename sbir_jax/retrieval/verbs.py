@@ -5,12 +5,14 @@ Like launch.py it imports nothing heavy before a command line has been found rig
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sbir_jax.cli import Flag, Given, UsageError, Verb, ready_libraries, workdir_of
 from sbir_jax.config import nearest
+from sbir_jax.retrieval import RetrievalError
 
 if TYPE_CHECKING:
     from sbir_jax.retrieval.encoders import Encoders
@@ -95,6 +97,25 @@ def search(given: Given, files: list[str]) -> None:
             raise UsageError(f"--out={out}: cannot be written: {error}") from None
 
 
+def serve(given: Given, _words: list[str]) -> None:
+    """Serve a page to draw on, which finds photos of an index as one draws."""
+    folder = _path(given, "index", "the directory of an index")
+    port = _number(given, "port", low=1, high=65_535)
+    line, rate = _real(given, "line", low=0.002, high=0.1), _real(given, "rate", low=0, high=1e6)
+    from sbir_jax.retrieval.index import METHODS
+
+    method = _one_of(given, "method", METHODS)
+    for package in ("starlette", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise RetrievalError(f"the page needs {package}: pip install 'sbir_jax[serve]'")
+    ready_libraries()
+    from sbir_jax.retrieval.engine import BATCHES, one_device
+    from sbir_jax.retrieval.serving import run
+
+    index, encoders = _opened(given, folder, batches=BATCHES, mesh=one_device())
+    run(index, encoders, host=str(given["host"]), port=port, line=line, rate=rate, method=method)
+
+
 def export(given: Given, _words: list[str]) -> None:
     """Write both encoders as programs that JAX alone runs, with a model card."""
     workdir, out = workdir_of(given), _path(given, "out", "where the programs go")
@@ -111,13 +132,13 @@ def export(given: Given, _words: list[str]) -> None:
     )
 
 
-def _opened(given: Given, folder: Path) -> tuple[Index, Encoders]:
-    """An index, and the encoders that it was made with."""
+def _opened(given: Given, folder: Path, **options) -> tuple[Index, Encoders]:
+    """An index, and the encoders that it was made with; options of `load_encoders`."""
     from sbir_jax.retrieval.index import Index
     from sbir_jax.retrieval.queries import encoders_of
 
     index = Index.open(folder)
-    return index, encoders_of(index, str(given["workdir"]))
+    return index, encoders_of(index, str(given["workdir"]), **options)
 
 
 # Flags
@@ -140,6 +161,16 @@ def _number(given: Given, flag: str, *, low: int, high: int) -> int:
     if not (text.isdecimal() and low <= int(text) <= high):
         raise UsageError(f"--{flag}={text}: expected a whole number from {low} to {high:,}")
     return int(text)
+
+
+def _real(given: Given, flag: str, *, low: float, high: float) -> float:
+    try:
+        value = float(str(given[flag]))
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise UsageError(f"--{flag}={given[flag]}: expected a number from {low:g} to {high:g}")
+    return value
 
 
 _CHECKPOINT = "best, latest, a step, none (untrained) or pretrained"
@@ -177,6 +208,19 @@ VERBS = {
         },
         {"": "--index=indices/mine --out=grid.png sketch.png"},
         words="FILE ...           queries: images, .svg, or .ndjson of Quick, Draw! strokes",
+    ),
+    "serve": Verb(
+        serve,
+        {
+            "index": Flag("directory of an index (required)"),
+            "host": Flag("address to listen on; 0.0.0.0 for every network", default="127.0.0.1"),
+            "port": Flag("port to listen on", default="8000"),
+            "line": Flag("width of drawn lines, as a share of the side", default="0.012"),
+            "rate": Flag("queries a second of one address; 0: no limit", default="20"),
+            "method": Flag("how photos are searched, as in `search`", default="exact"),
+            "workdir": _MOVED,
+        },
+        {"": "--index=indices/mine"},
     ),
     "export": Verb(
         export,
