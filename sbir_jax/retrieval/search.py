@@ -115,8 +115,8 @@ def _coded(vectors: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray | N
 def _merge(scores, rows, queries, codes, scale, start, count, *, method: str):
     """The best of those found so far, [q, top], and of one more block, codes [B, ...]."""
     if method == "binary":
-        differing = jax.lax.population_count(queries[:, None, :] ^ codes)  # [q, B, bytes]
-        own = -jnp.sum(differing, axis=-1, dtype=jnp.int32).astype(jnp.float32)
+        # Query by query: [q, B, bytes] at once takes five times as long on a CPU.
+        own = jax.lax.map(lambda query: -_hamming(query, codes), queries)
     else:
         own = jnp.matmul(queries, codes.astype(jnp.float32).T, precision="highest")  # [q, B]
         own = own if scale is None else own * scale
@@ -127,6 +127,12 @@ def _merge(scores, rows, queries, codes, scale, start, count, *, method: str):
     rows = jnp.concatenate([rows, start + at], axis=1)
     scores, at = jax.lax.top_k(jnp.concatenate([scores, best], axis=1), top)
     return scores, jnp.take_along_axis(rows, at, axis=1)
+
+
+def _hamming(query: jax.Array, codes: jax.Array) -> jax.Array:
+    """Differing bits of a code, [bytes], and of each of some, [B, bytes]: float32 [B]."""
+    differing = jax.lax.population_count(query ^ codes)
+    return jnp.sum(differing, axis=-1, dtype=jnp.int32).astype(jnp.float32)
 
 
 def checked(queries: Any, vectors: np.ndarray, top: int) -> tuple[np.ndarray, int]:
