@@ -37,7 +37,7 @@ class TrainState:
     Attributes:
       step: int32 [].
       params: of the model.
-      model_state: BatchNorm's statistics.
+      model_state: BatchNorm's statistics, and what pixels are normalised by.
       loss_params: what the losses learn beside the model, see `losses.init_params`; may be {}.
       opt_state: of the optimiser, over the trained parameters of model and loss.
       memory: embeddings of past batches; None without `config.loss.memory`.
@@ -57,6 +57,12 @@ class TrainState:
         """Parameters and state of the model that validation scores: the average, if any."""
         return self.ema.model(self.params) if self.ema else (self.params, self.model_state)
 
+    def started_from(self, params: Any, model_state: Any) -> TrainState:
+        """This state with another model, where the average, if any, starts anew."""
+        average = self.ema and Average(pick(params, self.ema.params), model_state)
+        average = jax.tree.map(jnp.copy, average)  # a step cannot be given one array twice
+        return dataclasses.replace(self, params=params, model_state=model_state, ema=average)
+
 
 def draw(run: RunConfig, *, classes: int) -> tuple[dict, dict, dict]:
     """First parameters and state of the model, and parameters of the loss, from the run's seed.
@@ -64,7 +70,7 @@ def draw(run: RunConfig, *, classes: int) -> tuple[dict, dict, dict]:
     Call it, do not jit it (see `models.initial`).
     """
     key = dual.init_key(run.seed)
-    _, params, model_state = dual.build(run.model, key)
+    _, params, model_state = dual.build(run.model, key, image_size=run.data.image_size)
     loss_params = losses.init_params(
         run.loss, jax.random.fold_in(key, 1), classes=classes, dim=run.model.embed_dim
     )

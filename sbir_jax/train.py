@@ -1,7 +1,8 @@
 """Training: the order of operations, and nothing else.
 
 A workdir holds all of a run: `config.json`, `dataset.json`, `metrics.jsonl`, `tensorboard/`,
-`checkpoints/`, and what evaluation adds. Started again, a run continues from its latest checkpoint
+`checkpoints/`, `weights.json` (which published weights it started from, if any), and what
+evaluation adds. Started again, a run continues from its latest checkpoint
 and ends with the same numbers as if it had never stopped, since batch and randomness depend on
 (seed, step).
 """
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -25,14 +25,15 @@ from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
-from sbir_jax.ema import Average
 from sbir_jax.evaluate import Evaluator, load_model
 from sbir_jax.models import dual
+from sbir_jax.models.weights import load as load_weights
+from sbir_jax.models.weights import place
 from sbir_jax.optim import everything
 from sbir_jax.overrides import stored_config
-from sbir_jax.paths import by_path, pick
+from sbir_jax.paths import by_path
 from sbir_jax.step import TrainState, draw, make_init, make_train_step
-from sbir_jax.workdir import check_same_run, remember_run
+from sbir_jax.workdir import check_same_run, remember_run, write_json
 from sbir_jax.writer import MetricWriter
 
 # Validation metrics on the console; all of them are in the files.
@@ -51,6 +52,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
       ConfigError: settings that cannot work with this dataset, these devices or this workdir.
       DatasetError: the dataset is missing or damaged.
       CheckpointError: a checkpoint to start from is missing or does not fit.
+      WeightsError: published weights to start from are missing or do not fit.
       TrainingDiverged: a loss was not finite; nothing of that step is saved.
     """
     mesh = mesh or sharding.make_mesh()
@@ -82,7 +84,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     classes = len(dataset.classes)
     params, _, loss_params = jax.eval_shape(lambda: draw(run, classes=classes))
     optimizer = optim.make_optimizer(run.optim, schedule, everything(params, loss_params))
-    graphdef = dual.define(run.model)
+    graphdef = dual.define(run.model, image_size=run.data.image_size)
     init = make_init(run, optimizer, classes=classes)
     like = sharding.shapes_of(mesh, init)
     evaluator = Evaluator(run, dataset, graphdef, mesh)
@@ -90,7 +92,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     remember_run(run, dataset, workdir)
 
     with Checkpoints(workdir, metric=run.eval.metric) as checkpoints:
-        # The resume ladder: own checkpoint, `train.init_from`, scratch.
+        # The resume ladder: own checkpoint, `train.init_from`, `model.weights`, scratch.
         if checkpoints.steps():
             start = checkpoints.find("latest")
             state, feed = _restore(checkpoints, start, like, feed)
@@ -100,13 +102,15 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             origin = f"starting from scratch, seed {run.seed}"
             if run.train.init_from:
                 state, origin = _start_from(run, state, like)
+            elif run.model.weights:
+                state, origin = _start_pretrained(run, state, workdir, mesh)
 
         with MetricWriter(
             workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
         ) as writer:
             writer.note(_describe(dataset, feed, mesh, like.params, optimizer))
             writer.note(origin)
-            if run.train.chunk and jax.tree.leaves(like.model_state):
+            if run.train.chunk and _live_norms(run, like):
                 writer.note(f"BatchNorm's statistics are of {run.train.chunk} pairs (train.chunk)")
             if start == total:
                 writer.note("this run is finished; nothing to do")
@@ -191,12 +195,26 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
         raise ConfigError(f"config.train.init_from={str(source)!r}: no run there (no config.json)")
     theirs = resolve(stored_config(source))
     step, params, model_state = load_model(theirs, source, "best", like.params, like.model_state)
-    average = state.ema
-    if average:  # copies: the step could not be given one array twice
-        average = Average(pick(params, average.params), model_state)
-        average = jax.tree.map(jnp.copy, average)
-    state = dataclasses.replace(state, params=params, model_state=model_state, ema=average)
-    return state, f"starting from step {step} of {source}"
+    return state.started_from(params, model_state), f"starting from step {step} of {source}"
+
+
+def _start_pretrained(
+    run: RunConfig, state: TrainState, workdir: Path, mesh: Mesh
+) -> tuple[TrainState, str]:
+    weights = load_weights(run.model.weights, run.model.backbone)
+    model = place(weights, state.params, state.model_state)
+    write_json(workdir / "weights.json", weights.about())
+    return (
+        state.started_from(*sharding.put_copy(mesh, model)),
+        f"starting from published weights: {weights.arch} of {weights.source}, licence "
+        f"{weights.licence}",
+    )
+
+
+def _live_norms(run: RunConfig, like: TrainState) -> bool:
+    """Whether some BatchNorm trains on the statistics of its batch."""
+    norms = [path for path in by_path(like.model_state) if path.endswith("/var")]
+    return any(run.model.batch_norm == "live" or path.startswith("heads/") for path in norms)
 
 
 def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter, *, counted: bool) -> Any:
