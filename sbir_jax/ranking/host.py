@@ -48,7 +48,8 @@ def blocks(job: Job, progress: Callable[[Iterable], Iterable]) -> Iterator[Block
     """
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     queries = len(job.queries)
-    rows = min(_block_rows(job, threads), -(-queries // threads))
+    turns = -(-queries // (threads * _block_rows(job, threads)))
+    rows = -(-queries // (threads * turns))  # so that all threads finish at about the same time
     compare = (_product if job.distance in _PRODUCTS else _pairwise)(job, rows)
     sort = sorts_faster(job.size)
     own = threading.local()  # what a thread uses again and again
