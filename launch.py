@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from sbir_jax import cli
+from sbir_jax.backbones import BACKBONES
 from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory, workdir_of
 from sbir_jax.config import RunConfig, default_config, nearest, resolve
 from sbir_jax.overrides import (
@@ -41,6 +42,7 @@ RUN_ERRORS = {
     "sbir_jax.checkpoint": "CheckpointError",
     "sbir_jax.train": "TrainingDiverged",
     "sbir_jax.embeddings": "EmbeddingsError",
+    "sbir_jax.models.weight_files": "WeightsError",
     "sbir_jax.results": "ResultsError",
     "sbir_jax.dimensions": "DimensionsError",
     "sbir_jax.plots": "PlotsMissing",
@@ -109,6 +111,25 @@ def dimensions(given: Given, overrides: list[str]) -> None:
     dimensions_workdir(workdir, run=run, others=others, checkpoint=checkpoint, split=split)
 
 
+def weights(given: Given, overrides: list[str]) -> None:
+    """Import published weights of a backbone, and say what they are."""
+    arch, source = given["arch"], given["from"]
+    if not source:
+        raise UsageError("missing --from=FILE, a directory, or hf:OWNER/NAME")
+    if arch not in BACKBONES or arch == "patch_resnet":
+        valid = nearest(arch, (name for name in BACKBONES if name != "patch_resnet"))
+        raise UsageError(f"--arch={arch}: {valid}" if arch else f"missing --arch=NAME; {valid}")
+    out = Path(given["out"] or f"weights/{arch}")
+    _ready_libraries()
+    from sbir_jax.models.summary import summary
+    from sbir_jax.models.weights import load, save
+
+    imported = load(source, arch)
+    save(imported, out)
+    print(summary(imported))
+    print(f"wrote {out}; to start a run from it: --config.model.weights={out}")
+
+
 def configs(given: Given, overrides: list[str]) -> None:
     """List the config files, each with the first line of its docstring."""
     print(config_list(CONFIGS))
@@ -130,6 +151,8 @@ def show(given: Given, overrides: list[str]) -> None:
 # What decides how `evaluate` evaluates, and the flags that go with one or two of these.
 _RUN, _FILES, _PAIR = ("workdir",), ("queries",), ("compare",)
 _ONE = _RUN + _FILES
+_CHECKPOINT = "best, latest, a step, none (untrained) or pretrained (published)"
+_UNTRAINED = ("none", "pretrained")  # these need no run
 
 VERBS = {
     "train": Verb(
@@ -145,8 +168,10 @@ VERBS = {
         {
             "workdir": Flag("directory of a run; results go there"),
             "generalised": Flag("also rank with the training photos in the gallery", _RUN, False),
-            "config": Flag("config file, where --checkpoint=none and there is no run", _RUN),
-            "checkpoint": Flag("best, latest, a step, or none (untrained)", _RUN + _PAIR, "best"),
+            "config": Flag(
+                "config file, where there is no run (--checkpoint=none or pretrained)", _RUN
+            ),
+            "checkpoint": Flag(_CHECKPOINT, _RUN + _PAIR, "best"),
             "split": Flag("test, val or train", _RUN + _PAIR, "test"),
             "queries": Flag("embeddings, .npz or .npy, whatever made them"),
             "gallery": Flag("embeddings to be ranked", _FILES),
@@ -177,9 +202,9 @@ VERBS = {
         knn,
         {
             "workdir": Flag("directory of a run; the table goes there (required)"),
-            "checkpoint": Flag("best, latest, a step, or none (untrained)", default="best"),
+            "checkpoint": Flag(_CHECKPOINT, default="best"),
             "split": Flag("test or val, whose neighbours are training images", default="test"),
-            "config": Flag("config file, where --checkpoint=none and there is no run"),
+            "config": Flag("config file, where there is no run (--checkpoint=none or pretrained)"),
         },
         {"": "--workdir=runs/quickstart"},
     ),
@@ -188,11 +213,25 @@ VERBS = {
         {
             "workdir": Flag("directory of a run; table and figure go there (required)"),
             "also": Flag("A,B,...: more runs: heads of other sizes, Matryoshka training"),
-            "checkpoint": Flag("best, latest, a step, or none (untrained)", default="best"),
+            "checkpoint": Flag(_CHECKPOINT, default="best"),
             "split": Flag("test, val or train", default="test"),
-            "config": Flag("config file, where --checkpoint=none and there is no run"),
+            "config": Flag("config file, where there is no run (--checkpoint=none or pretrained)"),
         },
         {"": "--workdir=runs/quickstart"},
+    ),
+    "weights": Verb(
+        weights,
+        {
+            "arch": Flag("the backbone, as config.model.backbone names it (required)"),
+            "from": Flag("model.safetensors, .npz, .pth, a directory, or hf:OWNER/NAME (required)"),
+            "out": Flag("directory for weights.safetensors and weights.json (weights/ARCH)"),
+        },
+        {
+            "from the Hugging Face hub (extra `weights`)": (
+                "--arch=resnet50 --from=hf:timm/resnet50.a1_in1k"
+            ),
+            "from a file": "--arch=vit_small_patch14_dinov2 --from=downloads/model.safetensors",
+        },
     ),
     "configs": Verb(configs),
     "show": Verb(
@@ -248,11 +287,12 @@ def _run_to_measure(given: Given, overrides: list[str]) -> tuple[Path, RunConfig
                 raise UsageError(
                     f"{token}: of a run only config.data.dir and config.eval.* can change here"
                 )
-    elif given["checkpoint"] == "none" and given["config"]:
+    elif given["checkpoint"] in _UNTRAINED and given["config"]:
         config = load_config(given["config"], CONFIGS)
-    elif given["checkpoint"] == "none":
+    elif given["checkpoint"] in _UNTRAINED:
         raise UsageError(
-            f"--workdir={workdir}: no run there; --checkpoint=none needs --config=FILE"
+            f"--workdir={workdir}: no run there; --checkpoint={given['checkpoint']} needs "
+            "--config=FILE"
         )
     else:
         raise UsageError(
@@ -315,8 +355,9 @@ def _compare(given: Given, overrides: list[str]) -> None:
 
 def _checkpoint(given: Given) -> str:
     checkpoint = given["checkpoint"]
-    if checkpoint not in ("best", "latest", "none") and not checkpoint.isdecimal():
-        valid = nearest(checkpoint, ("best", "latest", "none"))
+    words = ("best", "latest", *_UNTRAINED)
+    if checkpoint not in words and not checkpoint.isdecimal():
+        valid = nearest(checkpoint, words)
         raise UsageError(f"--checkpoint={checkpoint}: {valid}, or a step number")
     return checkpoint
 

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from sbir_jax import compress, plots, sharding
 from sbir_jax.config import RunConfig
 from sbir_jax.data.source import open_dataset
-from sbir_jax.evaluate import Evaluator, _parameters
+from sbir_jax.evaluate import Evaluator, _parameters, as_measured
 from sbir_jax.models import dual
 from sbir_jax.ranking.expected import by_chance
 from sbir_jax.ranking.rank import rank
@@ -155,15 +155,17 @@ def dimensions_workdir(
       DimensionsError: the embeddings have collapsed, another run is of other images, two runs have
         one name, or no relevance tells a good ranking from a bad one.
       PlotsMissing: matplotlib is not installed.
-      CheckpointError, DatasetError: as `evaluate_workdir` does.
+      CheckpointError, DatasetError, WeightsError: as `evaluate_workdir` does.
     """
     plots.require()
     names = [path.resolve().name for path in (workdir, *others)]
     if twice := [name for name in names if names.count(name) > 1]:
         raise DimensionsError(f"two runs are called {twice[0]!r}: rename one, to tell them apart")
-    mesh = mesh or sharding.make_mesh()
+    mesh, run = mesh or sharding.make_mesh(), as_measured(run, checkpoint)
     dataset = open_dataset(run.data.name, run.data.dir)
-    evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
+    evaluator = Evaluator(
+        run, dataset, dual.define(run.model, image_size=run.data.image_size), mesh
+    )
     relevance = _telling(evaluator.relevance(split))
     if not relevance:
         raise DimensionsError(
@@ -183,7 +185,10 @@ def dimensions_workdir(
                 f"{other}: a run on {theirs.name!r}, not on the images of {workdir} "
                 f"({dataset.name!r})"
             )
-        evaluator = Evaluator(config, theirs, dual.define(config.model), mesh)
+        config = as_measured(config, checkpoint)
+        evaluator = Evaluator(
+            config, theirs, dual.define(config.model, image_size=config.data.image_size), mesh
+        )
         found = _embed(other, evaluator, checkpoint, (split,))
         sides = [found[split, side] for side in dual.MODALITIES]
         plain = {"methods": ("prefix",), "codes": ("float32",)}

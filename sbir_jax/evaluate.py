@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from sbir_jax.data.source import Dataset, open_dataset
 from sbir_jax.embeddings import Embeddings
 from sbir_jax.measure import check_metric, chosen, measure, rank_all
 from sbir_jax.models import dual
+from sbir_jax.models.weights import load as load_weights
+from sbir_jax.models.weights import place
 from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
@@ -117,7 +120,7 @@ def evaluate_workdir(
     trec_depth: int = 1000,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint ("best", "latest", a step, or "none": untrained) on a split.
+    """Evaluates a checkpoint on a split.
 
     Prints a table, adds an entry to `workdir/results.json`, writes `per_class.csv`, `curves.csv`,
     `scores.npz` and a picture of some retrievals into `workdir/evaluation/SPLIT_CHECKPOINT`, and
@@ -125,7 +128,9 @@ def evaluate_workdir(
 
     Args:
       workdir: of the run.
-      checkpoint, split: which parameters, and which images.
+      checkpoint: which parameters: "best", "latest", a step, "none" (untrained) or "pretrained"
+        (the published backbone alone).
+      split: which images.
       run: its settings.
       generalised: also rank the photos of the split and those of the training split together.
       trec: directory for `run.txt` and `qrels.txt`.
@@ -136,13 +141,16 @@ def evaluate_workdir(
       CheckpointError: there is no such checkpoint, or it is not of this model.
       ConfigError: the split has no sketches or no photos, or metrics that are not valid.
       DatasetError: the dataset is missing or damaged.
+      WeightsError: published weights that are missing, or not of this backbone.
     """
-    workdir, mesh = Path(workdir), mesh or sharding.make_mesh()
+    workdir, mesh, run = Path(workdir), mesh or sharding.make_mesh(), as_measured(run, checkpoint)
     dataset = open_dataset(run.data.name, run.data.dir)
     for side in dual.MODALITIES:
         if not len(dataset.index(split, side)):
             raise ConfigError(f"--split={split}: no {side} in this split of {dataset.name!r}")
-    evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
+    evaluator = Evaluator(
+        run, dataset, dual.define(run.model, image_size=run.data.image_size), mesh
+    )
     levels = evaluator.relevance(split)
     if not levels:
         raise ConfigError(f"--split={split}: no sketch of {dataset.name!r} has a relevant photo")
@@ -182,8 +190,7 @@ def evaluate_workdir(
             "compile_seconds": embedding["compile_seconds"] + times["compile_seconds"],
         },
     }
-    trained = "untrained" if checkpoint == "none" else f"checkpoint of step {step} ({checkpoint})"
-    print(tables.of_evaluation(entry, f"{dataset.name}, {split} split, {trained}"))
+    print(tables.of_evaluation(entry, f"{dataset.name}, {split} split, {named(checkpoint, step)}"))
     if "instance" not in levels:
         print("no sketch is linked to a photo of this split: no instance retrieval")
     folder = results.folder_of(workdir, split, checkpoint)
@@ -198,12 +205,50 @@ def evaluate_workdir(
     return entry
 
 
+def as_measured(run: RunConfig, checkpoint: str) -> RunConfig:
+    """The settings of a checkpoint's model: of "pretrained", the published backbone alone.
+
+    Then embeddings are its pooled features, and one tower does both sides.
+
+    Raises:
+      ConfigError: the run names no published weights.
+    """
+    if checkpoint != "pretrained":
+        return run
+    if not run.model.weights:
+        raise ConfigError(
+            "config.model.weights='': --checkpoint=pretrained needs published weights"
+        )
+    features = dual.model_spec(run.model, run.data.image_size).features
+    model = dataclasses.replace(
+        run.model, towers="shared", head="none", embed_dim=features, prompts=0, lora_rank=0
+    )
+    return dataclasses.replace(run, model=model)
+
+
+def named(checkpoint: str, step: int) -> str:
+    """What a checkpoint is, in words, for titles."""
+    words = {"none": "untrained", "pretrained": "published weights, no training here"}
+    return words.get(checkpoint, f"checkpoint of step {step} ({checkpoint})")
+
+
 def _parameters(run: RunConfig, workdir: Path, checkpoint: str, mesh: Mesh) -> tuple[int, Any, Any]:
+    """(step, params, model_state) of a checkpoint, with `run` as `as_measured` gives it.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it is not of this model.
+      WeightsError: published weights that cannot be read, or are not of this backbone.
+    """
+
     def draw() -> tuple[Any, Any]:
-        return dual.build(run.model, dual.init_key(run.seed))[1:]
+        key, size = dual.init_key(run.seed), run.data.image_size
+        return dual.build(run.model, key, image_size=size)[1:]
 
     if checkpoint == "none":
         return 0, *sharding.put_copy(mesh, draw())
+    if checkpoint == "pretrained":
+        weights = load_weights(run.model.weights, run.model.backbone)
+        return 0, *sharding.put_copy(mesh, place(weights, *jax.eval_shape(draw)))
     params, model_state = sharding.shapes_of(mesh, draw)
     like = {"params": params, "model_state": model_state}
     step, items = restore_from(workdir, checkpoint, like, metric=run.eval.metric)

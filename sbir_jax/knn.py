@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from sbir_jax import sharding
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.source import Dataset, open_dataset
-from sbir_jax.evaluate import Evaluator, _parameters
+from sbir_jax.evaluate import Evaluator, _parameters, as_measured, named
 from sbir_jax.models import dual
 from sbir_jax.ranking.expected import by_chance
 from sbir_jax.ranking.rank import rank
@@ -63,17 +63,19 @@ def knn_workdir(
 
     Raises:
       ConfigError: no class of the split is among the training images.
-      CheckpointError, DatasetError: as `evaluate_workdir` does.
+      CheckpointError, DatasetError, WeightsError: as `evaluate_workdir` does.
     """
-    mesh = mesh or sharding.make_mesh()
+    mesh, run = mesh or sharding.make_mesh(), as_measured(run, checkpoint)
     dataset = open_dataset(run.data.name, run.data.dir)
     _check_classes(dataset, split)
-    _, *state = _parameters(run, workdir, checkpoint, mesh)
+    step, *state = _parameters(run, workdir, checkpoint, mesh)
     # Where photos search photos, the sketch side holds photos too.
-    named = {"sketch": "sketch" if dataset.channels["sketch"] == 1 else "query", "photo": "photo"}
+    words = {"sketch": "sketch" if dataset.channels["sketch"] == 1 else "query", "photo": "photo"}
     rows = []
     for features in ("backbone", "embedding"):
-        graphdef = dual.define(run.model, headless=features == "backbone")
+        graphdef = dual.define(
+            run.model, image_size=run.data.image_size, headless=features == "backbone"
+        )
         evaluator = Evaluator(run, dataset, graphdef, mesh)
         vectors = {
             (part, side): evaluator.embed(part, side, *state).vectors
@@ -84,10 +86,10 @@ def knn_workdir(
             labels = [dataset.index(split, query).label, dataset.index("train", among).label]
             found = _scores(vectors[split, query], vectors["train", among], *labels, mesh)
             rows.append(
-                {"features": features, "query": named[query], "among": named[among], **found}
+                {"features": features, "query": words[query], "among": words[among], **found}
             )
-    trained = "untrained" if checkpoint == "none" else f"checkpoint {checkpoint}"
-    title = f"{dataset.name}, {split} split classified by the training images, {trained}"
+    title = f"{dataset.name}, {split} split classified by the training images, "
+    title += named(checkpoint, step)
     print(_table(rows, title))
     path = workdir / f"knn_{split}_{checkpoint}.json"
     workdir.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ class TrainState:
     Attributes:
       step: int32 [].
       params: of the model.
-      model_state: BatchNorm's statistics.
+      model_state: BatchNorm's statistics, and what pixels are normalised by.
       loss_params: what the losses learn beside the model, see `losses.init_params`; may be {}.
       opt_state: of the optimiser, over `trained(params, loss_params)`.
       memory: embeddings of past batches; None without `config.loss.memory`.
@@ -59,7 +59,7 @@ def make_init(
 
     def init() -> TrainState:
         key = dual.init_key(run.seed)
-        _, params, model_state = dual.build(run.model, key)
+        _, params, model_state = dual.build(run.model, key, image_size=run.data.image_size)
         loss_params = losses.init_params(
             run.loss, jax.random.fold_in(key, 1), classes=classes, dim=run.model.embed_dim
         )

@@ -1,7 +1,8 @@
 """Training: the order of operations, and nothing else.
 
 A workdir holds all of a run: `config.json`, `dataset.json`, `metrics.jsonl`, `tensorboard/`,
-`checkpoints/`, and what evaluation adds. Started again, a run continues from its latest checkpoint
+`checkpoints/`, `weights.json` (which published weights it started from, if any), and what
+evaluation adds. Started again, a run continues from its latest checkpoint
 and ends with the same numbers as if it had never stopped, since batch and randomness depend on
 (seed, step).
 """
@@ -26,9 +27,11 @@ from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
 from sbir_jax.evaluate import Evaluator
 from sbir_jax.models import dual
+from sbir_jax.models.weights import load as load_weights
+from sbir_jax.models.weights import place
 from sbir_jax.overrides import stored_config
 from sbir_jax.step import TrainState, make_init, make_train_step
-from sbir_jax.workdir import check_same_run, remember_run
+from sbir_jax.workdir import check_same_run, remember_run, write_json
 from sbir_jax.writer import MetricWriter
 
 # Validation metrics on the console; all of them are in the files.
@@ -47,6 +50,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
       ConfigError: settings that cannot work with this dataset, these devices or this workdir.
       DatasetError: the dataset is missing or damaged.
       CheckpointError: a checkpoint to start from is missing or does not fit.
+      WeightsError: published weights to start from are missing or do not fit.
       TrainingDiverged: a loss was not finite; nothing of that step is saved.
     """
     mesh = mesh or sharding.make_mesh()
@@ -74,7 +78,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
         run.optim, warmup_steps=min(every["optim.warmup"], total - 1), total_steps=total
     )
     optimizer = optim.make_optimizer(run.optim, schedule)
-    graphdef = dual.define(run.model)
+    graphdef = dual.define(run.model, image_size=run.data.image_size)
     init = make_init(run, optimizer, classes=len(dataset.classes))
     like = sharding.shapes_of(mesh, init)
     evaluator = Evaluator(run, dataset, graphdef, mesh)
@@ -82,7 +86,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     remember_run(run, dataset, workdir)
 
     with Checkpoints(workdir, metric=run.eval.metric) as checkpoints:
-        # The resume ladder: own checkpoint, `train.init_from`, scratch.
+        # The resume ladder: own checkpoint, `train.init_from`, `model.weights`, scratch.
         if checkpoints.steps():
             start = checkpoints.find("latest")
             state, feed = _restore(checkpoints, start, like, feed)
@@ -92,6 +96,8 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             origin = f"starting from scratch, seed {run.seed}"
             if run.train.init_from:
                 state, origin = _start_from(run, state, like)
+            elif run.model.weights:
+                state, origin = _start_pretrained(run, state, workdir, mesh)
 
         with MetricWriter(
             workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
@@ -180,6 +186,20 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
     wanted = {"params": like.params, "model_state": like.model_state}
     step, items = restore_from(source, "best", wanted, metric=metric)
     return dataclasses.replace(state, **items), f"starting from step {step} of {source}"
+
+
+def _start_pretrained(
+    run: RunConfig, state: TrainState, workdir: Path, mesh: Mesh
+) -> tuple[TrainState, str]:
+    weights = load_weights(run.model.weights, run.model.backbone)
+    params, model_state = place(weights, state.params, state.model_state)
+    items = sharding.put_copy(mesh, {"params": params, "model_state": model_state})
+    write_json(workdir / "weights.json", weights.about())
+    return (
+        dataclasses.replace(state, **items),
+        f"starting from published weights: {weights.arch} of {weights.source}, licence "
+        f"{weights.licence}",
+    )
 
 
 def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter) -> Any:

@@ -55,7 +55,7 @@ def one_by_one(finished, parameters, tiny_data):
     run, _ = finished
     dataset = open_dataset(TINY, tiny_data)
     with small_backbone():
-        graphdef = dual.define(run.model)
+        graphdef = dual.define(run.model, image_size=32)
 
     @jax.jit
     def both(sketch, photo):
@@ -82,7 +82,9 @@ def test_the_last_batch_is_padded_and_never_counted(
     run, _ = finished
     run = dataclasses.replace(run, eval=dataclasses.replace(run.eval, batch_size=batch))
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    evaluator = Evaluator(run, open_dataset(TINY, tiny_data), dual.define(run.model), mesh)
+    evaluator = Evaluator(
+        run, open_dataset(TINY, tiny_data), dual.define(run.model, image_size=32), mesh
+    )
     found = evaluator.embed("test", "sketch", *sharding.put_copy(mesh, parameters)).vectors
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, one_by_one["sketch"], atol=2e-6)
@@ -224,7 +226,7 @@ def test_generalised_retrieval_also_searches_the_training_photos(
     entry = evaluate_workdir(workdir, generalised=True, **options)
     assert sorted(embedded) == [("test", "photo"), ("test", "sketch"), ("train", "photo")]
     dataset = open_dataset(TINY, run.data.dir)
-    evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
+    evaluator = Evaluator(run, dataset, dual.define(run.model, image_size=32), mesh)
     seen = evaluator.embed("train", "photo", *sharding.put_copy(mesh, parameters)).vectors
     photos = np.concatenate([one_by_one["photo"], seen]).astype(np.float64)
     labels = np.concatenate([dataset.index(of, "photo").label for of in ("test", "train")])

@@ -50,9 +50,9 @@ def test_votes_equal_scikit_learns_where_none_tie(k):
 def test_a_headless_model_stops_before_the_head(finished, small_model):
     """Its features, through the head by hand and divided by their norm, are the embeddings."""
     run, _ = finished
-    graphdef, params, state = dual.build(run.model, jax.random.key(0))
+    graphdef, params, state = dual.build(run.model, jax.random.key(0), image_size=32)
     images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
-    headless = dual.define(run.model, headless=True)
+    headless = dual.define(run.model, image_size=32, headless=True)
     features = np.asarray(dual.apply_embed(headless, params, state, images, "photo"))
     head = params["heads"]["photo"]["out"]
     expected = features @ np.asarray(head["kernel"]) + np.asarray(head["bias"])

@@ -185,12 +185,12 @@ def test_one_encoder_serves_both_sides_and_two_are_refused(small_model):
     """`shared` embeds a photo the same from either side; `dual` and `stems` say what to set."""
     photos = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 3)).astype(np.float32)
     config = tiny_run(Path("unused"), {"model.towers": "shared"}).model
-    graphdef, *state = dual.build(config, jax.random.key(0))
+    graphdef, *state = dual.build(config, jax.random.key(0), image_size=32)
     sides = [dual.apply_embed(graphdef, *state, photos, side) for side in dual.MODALITIES]
     np.testing.assert_array_equal(*sides)
     for towers in ("dual", "stems"):
         config = tiny_run(Path("unused"), {"model.towers": towers}).model
-        graphdef, *state = dual.build(config, jax.random.key(0))
+        graphdef, *state = dual.build(config, jax.random.key(0), image_size=32)
         with pytest.raises(ConfigError, match=f"towers='{towers}'.*valid: shared"):
             dual.apply_embed(graphdef, *state, photos, "sketch")
 

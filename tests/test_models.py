@@ -6,19 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from sbir_jax.backbones import BACKBONES, ResNetSpec
 from sbir_jax.config import ModelConfig
 from sbir_jax.models import dual
-from sbir_jax.models.resnet import ResNetSpec, Stem, Trunk, resnet_spec
-
-
-class Backbone(nnx.Module):
-    def __init__(self, spec: ResNetSpec):
-        rngs = nnx.Rngs(0)
-        self.stem = Stem(3, spec, dtype=jnp.float32, rngs=rngs)
-        self.trunk = Trunk(spec, dtype=jnp.float32, rngs=rngs)
-
-    def __call__(self, images, *, train):
-        return self.trunk(self.stem(images, train=train), train=train)
+from sbir_jax.models.backbone import Backbone
 
 
 def randomise(model: nnx.Module, seed: int) -> None:
@@ -78,7 +69,7 @@ def test_resnet_is_torch_arithmetic(bottleneck, train):
     torch = pytest.importorskip("torch", reason="parity with torch needs torch")
     torch.set_num_threads(1)  # idle torch threads spin, and starve XLA's on small machines
     spec = ResNetSpec(depths=(1, 2), widths=(8, 12), bottleneck=bottleneck)
-    backbone = Backbone(spec)
+    backbone = Backbone(spec, rngs=nnx.Rngs(0))
     randomise(backbone, seed=1)
     for size in (32, 45):
         images = np.random.default_rng(size).standard_normal((4, size, size, 3), np.float32)
@@ -91,11 +82,16 @@ def test_resnet_is_torch_arithmetic(bottleneck, train):
 @pytest.mark.parametrize(
     ("name", "parameters"),
     # torchvision's published counts less the 1000-way classifier.
-    [("resnet18", 11_176_512), ("resnet34", 21_284_672), ("resnet50", 23_508_032)],
+    [
+        ("resnet18", 11_176_512),
+        ("resnet34", 21_284_672),
+        ("resnet50", 23_508_032),
+        ("resnet101", 42_500_160),
+    ],
 )
 def test_resnets_have_the_published_sizes(name, parameters):
     """Stem and trunk hold exactly the parameters of the published network."""
-    abstract = nnx.eval_shape(lambda: Backbone(resnet_spec(name, 64)))
+    abstract = nnx.eval_shape(lambda: Backbone(BACKBONES[name].spec, rngs=nnx.Rngs(0)))
     shapes = [x.shape for x in jax.tree.leaves(nnx.state(abstract, nnx.Param))]
     assert sum(int(np.prod(shape)) for shape in shapes) == parameters
 
@@ -105,7 +101,7 @@ def tiny(**changes) -> ModelConfig:
 
 
 def build(config: ModelConfig) -> tuple:
-    return dual.build(config, jax.random.key(0))
+    return dual.build(config, jax.random.key(0), image_size=32)
 
 
 def images(seed: int, batch: int = 4) -> tuple[jax.Array, jax.Array]:
@@ -199,4 +195,4 @@ def test_training_moves_batch_statistics_and_embedding_does_not():
 def test_definition_needs_no_parameters():
     """`define` gives the same graph definition as building the model."""
     config = tiny(towers="stems", head="mlp", dropout=0.1)
-    assert dual.define(config) == build(config)[0]
+    assert dual.define(config, image_size=32) == build(config)[0]

@@ -46,7 +46,9 @@ def test_learning_rate_rises_in_a_line_then_falls_along_a_half_cosine(warmup, to
 
 def test_only_kernels_decay(small_model):
     """With zero gradient a step shrinks every kernel by lr x decay, and nothing else moves."""
-    _, params, _ = dual.build(ModelConfig(embed_dim=4, head="mlp"), jax.random.key(0))
+    _, params, _ = dual.build(
+        ModelConfig(embed_dim=4, head="mlp"), jax.random.key(0), image_size=32
+    )
     config = OptimConfig(name="sgd", lr=0.5, weight_decay=0.1, clip_norm=0.0)
     after = run_steps(config, params, [jax.tree.map(jnp.zeros_like, params)])
     shrunk = 0

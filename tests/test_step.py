@@ -58,7 +58,7 @@ def prepared(run, devices: int, config: OptimConfig = PLAIN):
     # The last scale of a block starts at zero, which would leave its kernels without gradient.
     noisy = jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(x.dtype), state.params)
     state = sharding.put_copy(mesh, dataclasses.replace(state, params=noisy))
-    step = make_train_step(run, dual.define(run.model), optimizer, mesh)
+    step = make_train_step(run, dual.define(run.model, image_size=32), optimizer, mesh)
     return step, state, sharding.put_rows(mesh, draw_batch())
 
 
@@ -87,8 +87,9 @@ def test_one_device_equals_eight(name):
         )
     gradients, learnt, (model_state, _, _) = results[0]
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves((gradients, learnt)))
-    fresh = host(dual.build(run.model, dual.init_key(run.seed))[2])
+    fresh = host(dual.build(run.model, dual.init_key(run.seed), image_size=32)[2])
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, fresh, model_state)
+    assert not any(jax.tree.leaves(moved.pop("pixels")))  # what images are normalised by
     assert all(jax.tree.leaves(moved))
 
 
@@ -169,7 +170,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_embeddings():
         assert {x.dtype for x in floats} == {jnp.dtype("float32")}
         assert all(np.isfinite(x).all() for x in floats)
         mesh = sharding.make_mesh(jax.devices()[:1])
-        embed = make_embed_step(dual.define(run.model), image_size=32, mesh=mesh)
+        embed = make_embed_step(dual.define(run.model, image_size=32), image_size=32, mesh=mesh)
         vectors = embed(state.params, state.model_state, batch["photo"], "photo")
         assert vectors.dtype == jnp.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)

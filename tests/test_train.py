@@ -199,7 +199,7 @@ def test_a_run_from_scratch_starts_from_its_seed(tiny_data, tmp_path, mesh, capf
     run = tiny_run(tiny_data, {"optim.lr": 0.0, "train.duration": "1 steps", "seed": 5})
     train(run, tmp_path, mesh=mesh)
     assert "starting from scratch, seed 5" in capfd.readouterr().err
-    params = dual.build(run.model, dual.init_key(5))[1]
+    params = dual.build(run.model, dual.init_key(5), image_size=32)[1]
     found = stored(tmp_path)
     for path, value in jax.tree_util.tree_leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator="/")

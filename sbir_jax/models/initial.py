@@ -17,8 +17,13 @@ def he_normal(key: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
 
 
 def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
-    """Matrices [in, out]: normal, variance 1 / fan-in (LeCun et al., Efficient BackProp, 1998)."""
-    return _normal(key, shape, dtype, variance=1 / shape[0])
+    """Kernels [..., in, out]: normal, variance 1 / fan-in (LeCun et al., 1998)."""
+    return _normal(key, shape, dtype, variance=1 / np.prod(shape[:-1]))
+
+
+def small_normal(key: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
+    """Tokens and positions [n, width]: normal, standard deviation 0.02, as in ViT and BERT."""
+    return _normal(key, shape, dtype, variance=0.02**2)
 
 
 def _normal(key: jax.Array, shape: tuple[int, ...], dtype, *, variance: float) -> jax.Array:

@@ -1,6 +1,6 @@
 """ResNets in two parts, `Stem` and `Trunk`, so that two modalities can share the second only.
 
-ResNet-18/34/50 are the v1.5 layout of torchvision: the stride of a bottleneck sits in its 3 x 3
+ResNet-18/34/50/101 are the v1.5 layout of torchvision: the stride of a bottleneck sits in its 3 x 3
 convolution, the stem pads (3, 3) and its max-pool (1, 1) on every side where XLA's SAME would
 not, and BatchNorm has eps 1e-5, so published weights fit. `patch_resnet` is for CPUs: its stem
 cuts 4 x 4 patches, because XLA's CPU convolution gradients are slow on large maps with few
@@ -12,42 +12,12 @@ torchvision's `resnet.py`.
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sbir_jax.backbones import ResNetSpec
 from sbir_jax.models.initial import he_normal
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ResNetSpec:
-    """What tells one ResNet from another: blocks and channels of each stage, block kind, stem."""
-
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
-    bottleneck: bool = False
-    patch_stem: bool = False
-
-    @property
-    def features(self) -> int:
-        """Channels that leave the trunk."""
-        return self.widths[-1] * (4 if self.bottleneck else 1)
-
-
-def resnet_spec(name: str, width: int) -> ResNetSpec:
-    """The spec of a backbone named in the config; `width` counts for `patch_resnet` only."""
-    wide = (64, 128, 256, 512)
-    specs = {
-        "patch_resnet": ResNetSpec(
-            depths=(2, 2, 2), widths=(width, 2 * width, 4 * width), patch_stem=True
-        ),
-        "resnet18": ResNetSpec(depths=(2, 2, 2, 2), widths=wide),
-        "resnet34": ResNetSpec(depths=(3, 4, 6, 3), widths=wide),
-        "resnet50": ResNetSpec(depths=(3, 4, 6, 3), widths=wide, bottleneck=True),
-    }
-    return specs[name]
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype, rngs: nnx.Rngs) -> nnx.Conv:
@@ -65,7 +35,8 @@ def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype, rngs: nnx
     )
 
 
-def _norm(channels: int, *, dtype, rngs: nnx.Rngs, zero: bool = False) -> nnx.BatchNorm:
+def batch_norm(channels: int, *, dtype, rngs: nnx.Rngs, zero: bool = False) -> nnx.BatchNorm:
+    """BatchNorm as torch has it by default: eps 1e-5, a tenth of each batch in the averages."""
     scale = nnx.initializers.zeros if zero else nnx.initializers.ones
     return nnx.BatchNorm(
         channels, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale, rngs=rngs
@@ -92,7 +63,7 @@ class Stem(nnx.Module):
             )
         else:
             self.conv = _conv(channels, width, 7, 2, dtype=dtype, rngs=rngs)
-        self.norm = _norm(width, dtype=dtype, rngs=rngs)
+        self.norm = batch_norm(width, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         x = nnx.relu(self.norm(self.conv(images), use_running_average=not train))
@@ -115,13 +86,13 @@ class Block(nnx.Module):
         for i, (size, out, step) in enumerate(zip(sizes, widths, strides, strict=True)):
             convs.append(_conv(channels, out, size, step, dtype=dtype, rngs=rngs))
             # The last scale starts at zero, so each block starts as the identity (Goyal 2017).
-            norms.append(_norm(out, dtype=dtype, rngs=rngs, zero=i == last))
+            norms.append(batch_norm(out, dtype=dtype, rngs=rngs, zero=i == last))
             channels = out
         self.convs, self.norms = nnx.List(convs), nnx.List(norms)
         self.has_projection = stride > 1 or inputs != channels
         if self.has_projection:
             self.project = _conv(inputs, channels, 1, stride, dtype=dtype, rngs=rngs)
-            self.project_norm = _norm(channels, dtype=dtype, rngs=rngs)
+            self.project_norm = batch_norm(channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         shortcut = x

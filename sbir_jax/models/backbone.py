@@ -1,0 +1,45 @@
+"""One backbone whole, of any family: what is imported, measured and held against a reference."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sbir_jax.backbones import ConvNeXtSpec, ResNetSpec, Spec, VGGSpec, ViTSpec
+from sbir_jax.models import convnext, resnet, vgg, vit
+
+_FAMILIES = {ResNetSpec: resnet, VGGSpec: vgg, ConvNeXtSpec: convnext, ViTSpec: vit}
+
+
+def make_stem(channels: int, spec: Spec, *, dtype, rngs: nnx.Rngs) -> nnx.Module:
+    """The first part: image [B, H, W, channels] to a map or tokens."""
+    return _FAMILIES[type(spec)].Stem(channels, spec, dtype=dtype, rngs=rngs)
+
+
+def make_trunk(spec: Spec, *, dtype, rngs: nnx.Rngs) -> nnx.Module:
+    """The second part: what a stem gives to float32 features [B, spec.features]."""
+    return _FAMILIES[type(spec)].Trunk(spec, dtype=dtype, rngs=rngs)
+
+
+class Backbone(nnx.Module):
+    """Stem and trunk: images [B, H, W, 3], normalised as the weights want, to [B, features]."""
+
+    def __init__(self, spec: Spec, *, rngs: nnx.Rngs):
+        self.stem = make_stem(3, spec, dtype=jnp.float32, rngs=rngs)
+        self.trunk = make_trunk(spec, dtype=jnp.float32, rngs=rngs)
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        return self.trunk(self.stem(images, train=train), train=train)
+
+
+def flat(tree: dict) -> dict[str, jax.Array]:
+    """{'trunk/blocks/0/convs/1/kernel': leaf, ...} of a pure dict, in its order."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def shapes_of(spec: Spec) -> dict[str, jax.ShapeDtypeStruct]:
+    """Every array of a backbone, parameters and BatchNorm's statistics, by path; none is made."""
+    model = nnx.eval_shape(lambda: Backbone(spec, rngs=nnx.Rngs(0)))
+    return flat(nnx.to_pure_dict(nnx.state(model)))

@@ -1,0 +1,200 @@
+"""Vision transformers in two parts, `Stem` (image to tokens) and `Trunk` (blocks and pooling).
+
+The switches of `ViTSpec` cover the plain ViT, CLIP's image tower (LayerNorm before the blocks,
+QuickGELU), SigLIP (pooling by attention) and DINOv2 (LayerScale, registers). Features are the
+class token after the last LayerNorm, or the output of the attention pool; CLIP's projection into
+the space of texts is not used.
+
+Two things of fine-tuning live here: prompts, learned tokens that the trunk appends to its input,
+and low-rank updates of attention (LoRA: Hu et al., ICLR 2022).
+
+Source: Dosovitskiy et al., An Image is Worth 16 x 16 Words, ICLR 2021; Radford et al., Learning
+Transferable Visual Models from Natural Language Supervision, ICML 2021; Zhai et al., Sigmoid Loss
+for Language Image Pre-Training, ICCV 2023; Oquab et al., DINOv2, TMLR 2024; Darcet et al., Vision
+Transformers Need Registers, ICLR 2024.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sbir_jax.backbones import ViTSpec
+from sbir_jax.models.convnext import layer_norm
+from sbir_jax.models.initial import lecun_normal, small_normal
+
+_ACTS = {
+    "gelu": functools.partial(nnx.gelu, approximate=False),
+    "gelu_tanh": functools.partial(nnx.gelu, approximate=True),
+    "quick_gelu": lambda x: x * nnx.sigmoid(1.702 * x),
+}
+
+
+class Stem(nnx.Module):
+    """Image [B, S, S, C] to tokens [B, T, width]: class token, registers, patches row by row.
+
+    The class token holds its own position: published networks that learn one have it added on
+    import.
+    """
+
+    def __init__(self, channels: int, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(
+            channels,
+            spec.width,
+            (spec.patch, spec.patch),
+            strides=(spec.patch, spec.patch),
+            padding="VALID",
+            use_bias=not spec.pre_norm,
+            kernel_init=lecun_normal,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        prefix = {"class_token": int(spec.pool == "token"), "registers": spec.registers}
+        self.prefix = tuple(name for name, count in prefix.items() if count)
+        for name in self.prefix:
+            setattr(self, name, tokens(prefix[name], spec.width, rngs=rngs))
+        self.positions = tokens(spec.grid**2, spec.width, rngs=rngs)
+
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        x = self.conv(images)  # [B, grid, grid, width]
+        x = x.reshape(len(x), -1, x.shape[-1]) + self.positions[...].astype(x.dtype)
+        first = [repeat(getattr(self, name)[...], len(x)).astype(x.dtype) for name in self.prefix]
+        return jnp.concatenate([*first, x], axis=1)
+
+
+class Trunk(nnx.Module):
+    """Tokens [B, T, width] to float32 [B, width]: the blocks, then LayerNorm and pooling.
+
+    `prompts`, [B, N, width], join the tokens after the positions and before everything else.
+    """
+
+    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+        norm = functools.partial(layer_norm, spec.width, eps=spec.eps, rngs=rngs)
+        self.has_norm_pre = spec.pre_norm
+        if self.has_norm_pre:
+            self.norm_pre = norm(dtype=dtype)
+        self.blocks = nnx.List([Block(spec, dtype=dtype, rngs=rngs) for _ in range(spec.depth)])
+        self.norm = norm(dtype=jnp.float32)
+        self.pools = spec.pool == "map"
+        if self.pools:
+            self.pool = AttentionPool(spec, dtype=dtype, rngs=rngs)
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array, *, train: bool, prompts: jax.Array | None = None) -> jax.Array:
+        if prompts is not None:
+            x = jnp.concatenate([x, prompts.astype(x.dtype)], axis=1)
+        if self.has_norm_pre:
+            x = self.norm_pre(x)
+        for block in self.blocks:
+            x = block(x)
+        if self.pools:
+            return self.pool(self.norm(x).astype(self.dtype)).astype(jnp.float32)
+        return self.norm(x[:, 0])
+
+
+class Block(nnx.Module):
+    """Attention and an MLP, each after a LayerNorm and on a residual path of its own."""
+
+    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+        norm = functools.partial(layer_norm, spec.width, eps=spec.eps, dtype=dtype, rngs=rngs)
+        self.norm1, self.norm2 = norm(), norm()
+        self.attention = Attention(spec, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(spec, dtype=dtype, rngs=rngs)
+        self.scales = spec.layer_scale
+        if self.scales:
+            self.layer_scale1, self.layer_scale2 = (
+                nnx.Param(jnp.full((spec.width,), 1e-5)) for _ in range(2)
+            )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = self.attention(self.norm1(x))
+        x = x + (y * self.layer_scale1[...].astype(x.dtype) if self.scales else y)
+        y = self.mlp(self.norm2(x))
+        return x + (y * self.layer_scale2[...].astype(x.dtype) if self.scales else y)
+
+
+class Attention(nnx.Module):
+    """Every token attends to every token: [B, T, width] to the same shape."""
+
+    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+        self.heads = spec.heads
+        dense = {"rank": spec.lora_rank, "dtype": dtype, "rngs": rngs}
+        self.qkv = LowRankLinear(spec.width, 3 * spec.width, **dense)
+        self.proj = LowRankLinear(spec.width, spec.width, **dense)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        q, k, v = jnp.split(self.qkv(x), 3, axis=-1)  # [B, T, width] each
+        return self.proj(attend(q, k, v, self.heads))
+
+
+class AttentionPool(nnx.Module):
+    """A learned query attends to all tokens, then an MLP: [B, T, width] to [B, width] (SigLIP)."""
+
+    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+        self.heads = spec.heads
+        dense = {"kernel_init": lecun_normal, "dtype": dtype, "rngs": rngs}
+        self.query = tokens(1, spec.width, rngs=rngs)
+        self.q = nnx.Linear(spec.width, spec.width, **dense)
+        self.kv = nnx.Linear(spec.width, 2 * spec.width, **dense)
+        self.proj = nnx.Linear(spec.width, spec.width, **dense)
+        self.norm = layer_norm(spec.width, eps=spec.eps, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(spec, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        k, v = jnp.split(self.kv(x), 2, axis=-1)
+        x = self.proj(attend(repeat(self.q(self.query[...]), len(x)), k, v, self.heads))
+        return (x + self.mlp(self.norm(x)))[:, 0]
+
+
+class MLP(nnx.Module):
+    """Two dense layers, four times as wide between them."""
+
+    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+        dense = {"kernel_init": lecun_normal, "dtype": dtype, "rngs": rngs}
+        self.act = _ACTS[spec.act]
+        self.fc1 = nnx.Linear(spec.width, 4 * spec.width, **dense)
+        self.fc2 = nnx.Linear(4 * spec.width, spec.width, **dense)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class LowRankLinear(nnx.Linear):
+    """A dense layer x W + b, plus x A B with A [in, rank] and B [rank, out] if `rank` is not 0.
+
+    B starts at zero, so the layer starts as it would be without. The update is not scaled further.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, rank: int, dtype, rngs: nnx.Rngs):
+        super().__init__(inputs, outputs, kernel_init=lecun_normal, dtype=dtype, rngs=rngs)
+        self.rank = rank
+        if rank:
+            self.lora_a = nnx.Param(lecun_normal(rngs.params(), (inputs, rank), jnp.float32))
+            self.lora_b = nnx.Param(jnp.zeros((rank, outputs)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = super().__call__(x)
+        if not self.rank:
+            return y
+        a, b = (part[...].astype(y.dtype) for part in (self.lora_a, self.lora_b))
+        return y + x.astype(y.dtype) @ a @ b
+
+
+def tokens(count: int, width: int, *, rngs: nnx.Rngs) -> nnx.Param:
+    """`count` learned tokens: float32 [count, width]."""
+    return nnx.Param(small_normal(rngs.params(), (count, width), jnp.float32))
+
+
+def repeat(x: jax.Array, batch: int) -> jax.Array:
+    """[N, width] for each of a batch: [batch, N, width]."""
+    return jnp.broadcast_to(x, (batch, *x.shape))
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int) -> jax.Array:
+    """Attention of [B, T, width] to [B, S, width] in `heads` parts of the channels."""
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1) for x in (q, k, v))
+    x = jax.nn.dot_product_attention(q, k, v)  # [B, T, heads, width / heads]
+    return x.reshape(*x.shape[:2], -1)
