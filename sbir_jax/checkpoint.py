@@ -1,9 +1,9 @@
 """Checkpoints of a run in `workdir/checkpoints/STEP`: the latest and the best are kept.
 
-Each holds separate items: `params` and `model_state`, which evaluation reads, and `loss_params`,
-`opt_state`, `memory` and `sampler`, which only training needs. An item is a flat dictionary from
-array path to array, which any Orbax reader can open. Saving is asynchronous; a checkpoint exists
-once its directory has its final name.
+Each holds separate items: `params`, `model_state` and `ema`, which evaluation reads, and
+`loss_params`, `opt_state`, `memory` and `sampler`, which only training needs. An item is a flat
+dictionary from array path to array, which any Orbax reader can open. Saving is asynchronous; a
+checkpoint exists once its directory has its final name.
 
 Orbax keeps best-N *instead of* the latest unless told otherwise, and a resumed run would then
 start from the wrong step; here both are always kept.
@@ -18,6 +18,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from sbir_jax.config import nearest
+from sbir_jax.paths import by_path
 
 _policies = ocp.training.preservation_policies
 _SHOWN = 8  # mismatching arrays named in one error
@@ -81,7 +82,7 @@ class Checkpoints:
 
         The arrays may be donated afterwards: Orbax has copied them when this returns.
         """
-        flat = {name: _flatten(tree) for name, tree in items.items()}
+        flat = {name: by_path(tree) for name, tree in items.items()}
         self._orbax.save_checkpointables_async(
             step, {name: tree for name, tree in flat.items() if tree}, metrics=metrics
         )
@@ -96,7 +97,7 @@ class Checkpoints:
         Raises:
           CheckpointError: the arrays of an item are not those of `like`, or cannot be read.
         """
-        wanted = {name: _flatten(tree) for name, tree in like.items()}
+        wanted = {name: by_path(tree) for name, tree in like.items()}
         where = self.directory / str(step)
         try:
             stored = self._orbax.checkpointables_metadata(step).metadata or {}
@@ -141,12 +142,6 @@ def _unreadable(where: Path, reason: object) -> CheckpointError:
     """One line of a reason that may have many."""
     first = (str(reason).splitlines() or [type(reason).__name__])[0][:200]
     return CheckpointError(f"{where} cannot be read: {first}")
-
-
-def _flatten(tree: Any) -> dict[str, Any]:
-    """{'trunks/photo/blocks/0/convs/1/kernel': leaf, ...} in tree order."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _differences(wanted: dict[str, dict], stored: dict[str, dict]) -> list[str]:

@@ -16,9 +16,10 @@ from typing import Any
 
 import ml_collections
 
-from sbir_jax import loss_config
+from sbir_jax import loss_config, optim_config
 from sbir_jax.backbones import BACKBONES, ResNetSpec, ViTSpec, spec_of
 from sbir_jax.loss_config import LossConfig
+from sbir_jax.optim_config import OptimConfig
 from sbir_jax.ranking import names
 from sbir_jax.setting import ConfigError, duration_steps, nearest, setting
 
@@ -135,31 +136,19 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    """The optimiser and its schedule (linear warm-up, then cosine to zero)."""
-
-    name: str = setting("adamw", "optimiser", choices=("adamw", "sgd"))
-    lr: float = setting(1e-3, "peak learning rate", low=0.0, high=100.0)
-    warmup: str = setting("5%", "warm-up: steps, epochs, examples, or % of the run")
-    weight_decay: float = setting(
-        0.05,
-        "decoupled weight decay of matrices and kernels (not biases or norms)",
-        low=0.0,
-        high=10.0,
-    )
-    momentum: float = setting(0.9, "momentum of sgd; beta1 of adamw", low=0.0, high=0.9999)
-    clip_norm: float = setting(
-        1.0, "largest global gradient norm (0: no clipping)", low=0.0, high=1e6
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How long, and how often the run looks up."""
 
     duration: str = setting("400 steps", "whole run: steps, epochs (of sketches) or examples")
     log_every: str = setting("20 steps", "between two metric lines")
     eval_every: str = setting("25%", "between two validations; each one also saves a checkpoint")
+    chunk: int = setting(
+        0,
+        "pairs embedded at a time, for batches whose activations do not fit: the gradient stays "
+        "that of the whole batch (0: all at once)",
+        low=0,
+        high=1 << 20,
+    )
     init_from: str = setting("", "workdir whose best parameters start this run (empty: scratch)")
 
 
@@ -305,6 +294,11 @@ def _check_together(run: RunConfig) -> None:
             f"config.data.per_class={data.per_class}: must divide "
             f"config.data.batch_size={data.batch_size}"
         )
+    if run.train.chunk and data.batch_size % run.train.chunk:
+        raise ConfigError(
+            f"config.train.chunk={run.train.chunk}: must divide "
+            f"config.data.batch_size={data.batch_size}"
+        )
     if run.loss.match == "instance" and by_class:
         raise ConfigError(
             f"config.data.sampler={data.sampler!r}: config.loss.match='instance' needs "
@@ -319,6 +313,7 @@ def _check_together(run: RunConfig) -> None:
     duration_steps(run.train.duration, path="train.duration", batch_size=1, epoch_size=1)
     _check_model(run)
     loss_config.check(run.loss, dim=run.model.embed_dim)
+    optim_config.check(run.optim)
     _check_evaluation(run.eval)
 
 

@@ -18,11 +18,14 @@ from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.pipeline import decoded
 from sbir_jax.data.sampling import class_confusion
 from sbir_jax.data.source import Dataset, open_dataset
+from sbir_jax.ema import Average
 from sbir_jax.embeddings import Embeddings
 from sbir_jax.measure import check_metric, chosen, measure, rank_all
 from sbir_jax.models import dual
 from sbir_jax.models.weights import load as load_weights
 from sbir_jax.models.weights import place
+from sbir_jax.optim import trained_paths
+from sbir_jax.paths import by_path, pick
 from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
@@ -190,7 +193,9 @@ def evaluate_workdir(
             "compile_seconds": embedding["compile_seconds"] + times["compile_seconds"],
         },
     }
-    print(tables.of_evaluation(entry, f"{dataset.name}, {split} split, {named(checkpoint, step)}"))
+    which = named(checkpoint, step)
+    which += ", moving average" if run.optim.ema and step else ""
+    print(tables.of_evaluation(entry, f"{dataset.name}, {split} split, {which}"))
     if "instance" not in levels:
         print("no sketch is linked to a photo of this split: no instance retrieval")
     folder = results.folder_of(workdir, split, checkpoint)
@@ -249,9 +254,33 @@ def _parameters(run: RunConfig, workdir: Path, checkpoint: str, mesh: Mesh) -> t
     if checkpoint == "pretrained":
         weights = load_weights(run.model.weights, run.model.backbone)
         return 0, *sharding.put_copy(mesh, place(weights, *jax.eval_shape(draw)))
-    params, model_state = sharding.shapes_of(mesh, draw)
-    like = {"params": params, "model_state": model_state}
-    step, items = restore_from(workdir, checkpoint, like, metric=run.eval.metric)
+    return load_model(run, workdir, checkpoint, *sharding.shapes_of(mesh, draw))
+
+
+def load_model(
+    run: RunConfig, workdir: Path, which: str, params: Any, model_state: Any
+) -> tuple[int, Any, Any]:
+    """The model of a checkpoint as it is evaluated: of a run with `optim.ema`, the average.
+
+    Args:
+      run: of the workdir.
+      workdir: where the run is.
+      which: best, latest or a step.
+      params, model_state: what they are like: shapes, dtypes and shardings.
+
+    Returns:
+      (step, params, model_state).
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it is of another model.
+    """
+    wanted = {"params": params, "model_state": model_state}
+    if run.optim.ema:
+        moved = trained_paths(run.optim, by_path(params))
+        wanted = {"params": params, "ema": Average(pick(params, moved), model_state)}
+    step, items = restore_from(workdir, which, wanted, metric=run.eval.metric)
+    if run.optim.ema:
+        return step, *items["ema"].model(items["params"])
     return step, items["params"], items["model_state"]
 
 

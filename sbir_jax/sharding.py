@@ -66,3 +66,37 @@ def put_copy(mesh: Mesh, value: Any) -> Any:
         ),
         value,
     )
+
+
+def to_chunks(mesh: Mesh, tree: Any, rows: int) -> Any:
+    """Arrays [B, ...], split over the mesh, as chunks [B / rows, rows, ...]; used under `jit`.
+
+    A chunk takes rows of every device, and none of them moves; `rows` divides B and is a multiple
+    of the number of devices.
+    """
+
+    def cut(x: jax.Array) -> jax.Array:
+        x = x.reshape(mesh.size, -1, rows // mesh.size, *x.shape[1:]).swapaxes(0, 1)
+        return _split_second(mesh, x.reshape(-1, rows, *x.shape[3:]))
+
+    return jax.tree.map(cut, tree)
+
+
+def from_chunks(mesh: Mesh, tree: Any) -> Any:
+    """Undoes `to_chunks`."""
+
+    def join(x: jax.Array) -> jax.Array:
+        chunks, rows, *rest = x.shape
+        x = (
+            _split_second(mesh, x)
+            .reshape(chunks, mesh.size, rows // mesh.size, *rest)
+            .swapaxes(0, 1)
+        )
+        return jax.lax.with_sharding_constraint(x.reshape(-1, *rest), split(mesh))
+
+    return jax.tree.map(join, tree)
+
+
+def _split_second(mesh: Mesh, x: jax.Array) -> jax.Array:
+    spec = NamedSharding(mesh, PartitionSpec(None, "data"))
+    return jax.lax.with_sharding_constraint(x, spec)

@@ -7,6 +7,7 @@ The loss sees the global batch, whatever the number of devices.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +17,16 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from sbir_jax import losses, memory, sharding
+from sbir_jax import ema, gradient, losses, memory, sharding
 from sbir_jax.config import RunConfig
 from sbir_jax.data import augment
 from sbir_jax.data.pipeline import images_of
+from sbir_jax.ema import Average
 from sbir_jax.loss_config import steps
 from sbir_jax.memory import Memory
 from sbir_jax.models import dual
+from sbir_jax.optim import Optimizer, everything, parts
+from sbir_jax.paths import pick, replaced
 
 
 @jax.tree_util.register_dataclass
@@ -35,8 +39,9 @@ class TrainState:
       params: of the model.
       model_state: BatchNorm's statistics, and what pixels are normalised by.
       loss_params: what the losses learn beside the model, see `losses.init_params`; may be {}.
-      opt_state: of the optimiser, over `trained(params, loss_params)`.
+      opt_state: of the optimiser, over the trained parameters of model and loss.
       memory: embeddings of past batches; None without `config.loss.memory`.
+      ema: moving average of the model; None without `config.optim.ema`.
     """
 
     step: jax.Array
@@ -45,45 +50,59 @@ class TrainState:
     loss_params: Any
     opt_state: Any
     memory: Memory | None
+    ema: Average | None
+
+    @property
+    def evaluated(self) -> tuple[Any, Any]:
+        """Parameters and state of the model that validation scores: the average, if any."""
+        return self.ema.model(self.params) if self.ema else (self.params, self.model_state)
 
 
-def trained(params: Any, loss_params: Any) -> dict[str, Any]:
-    """What the optimiser sees."""
-    return {"model": params, "loss": loss_params}
+def draw(run: RunConfig, *, classes: int) -> tuple[dict, dict, dict]:
+    """First parameters and state of the model, and parameters of the loss, from the run's seed.
+
+    Call it, do not jit it (see `models.initial`).
+    """
+    key = dual.init_key(run.seed)
+    _, params, model_state = dual.build(run.model, key, image_size=run.data.image_size)
+    loss_params = losses.init_params(
+        run.loss, jax.random.fold_in(key, 1), classes=classes, dim=run.model.embed_dim
+    )
+    return params, model_state, loss_params
 
 
-def make_init(
-    run: RunConfig, optimizer: optax.GradientTransformation, *, classes: int
-) -> Callable[[], TrainState]:
+def make_init(run: RunConfig, optimizer: Optimizer, *, classes: int) -> Callable[[], TrainState]:
     """A function that draws the first state; call it, do not jit it (see `models.initial`)."""
 
     def init() -> TrainState:
-        key = dual.init_key(run.seed)
-        _, params, model_state = dual.build(run.model, key, image_size=run.data.image_size)
-        loss_params = losses.init_params(
-            run.loss, jax.random.fold_in(key, 1), classes=classes, dim=run.model.embed_dim
-        )
+        params, model_state, loss_params = draw(run, classes=classes)
+        moved = pick(everything(params, loss_params), optimizer.trained)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             model_state=model_state,
             loss_params=loss_params,
-            opt_state=optimizer.init(trained(params, loss_params)),
+            opt_state=optimizer.rule.init(moved),
             memory=memory.init(run.loss.memory, run.model.embed_dim) if run.loss.memory else None,
+            ema=_averaged(optimizer, params, model_state) if run.optim.ema else None,
         )
 
     return init
 
 
 def make_train_step(
-    run: RunConfig, graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation, mesh: Mesh
+    run: RunConfig, graphdef: nnx.GraphDef, optimizer: Optimizer, mesh: Mesh
 ) -> Callable:
     """`step(state, resident, batch) -> (state, metrics)`, jitted; `state` is donated.
 
-    Metrics are float32 scalars of the step that was just taken, on the parameters before it.
+    Only trained parameters have a gradient; the others pass through untouched. Metrics are float32
+    scalars of the step that was just taken, on the parameters before it.
     Durations in `run.loss` must be in steps (`loss_config.in_steps`).
     """
     remembers_from = steps(run.loss.memory_after)
+    gradient_of = gradient.one_pass
+    if run.train.chunk:
+        gradient_of = functools.partial(gradient.two_pass, chunk=run.train.chunk, mesh=mesh)
 
     def step(state: TrainState, resident: dict, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(run.seed), state.step)
@@ -98,41 +117,51 @@ def make_train_step(
             past = dataclasses.replace(past, filled=usable)
         ids = batch["sketch_ids"], batch["photo_ids"]
 
-        def objective(params: dict[str, Any]) -> tuple[jax.Array, tuple]:
-            embeddings, model_state = dual.apply_train(
-                graphdef, params["model"], state.model_state, sketch, photo, key=dropout_key
-            )
-            loss, diagnostics = losses.cross_modal(
+        whole = everything(state.params, state.loss_params)
+
+        def embed(moved: dict, sketch: jax.Array, photo: jax.Array, key: jax.Array) -> tuple:
+            params, _ = parts(replaced(whole, moved))
+            return dual.apply_train(graphdef, params, state.model_state, sketch, photo, key=key)
+
+        def loss_of(moved: dict, embeddings: tuple) -> tuple[jax.Array, dict]:
+            _, loss_params = parts(replaced(whole, moved))
+            return losses.cross_modal(
                 run.loss,
                 *embeddings,
                 *ids,
                 key=mining_key,
                 step=state.step,
-                params=params["loss"],
+                params=loss_params,
                 memory=past,
             )
-            return loss, (embeddings, model_state, diagnostics)
 
-        params = trained(state.params, state.loss_params)
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        (loss, (embeddings, model_state, diagnostics)), grads = gradient(params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, params)
-        params = optax.apply_updates(params, updates)
+        moved = pick(whole, optimizer.trained)
+        (loss, diagnostics), (embeddings, model_state), grads = gradient_of(
+            embed, loss_of, moved, (sketch, photo), dropout_key
+        )
+        updates, opt_state = optimizer.rule.update(grads, state.opt_state, moved)
+        moved = optax.apply_updates(moved, updates)
         metrics = {
             "loss": loss,
             "optim/grad_norm": optax.tree.norm(grads),
-            "optim/param_norm": optax.tree.norm(params),
+            "optim/param_norm": optax.tree.norm(moved),
         } | {f"health/{name}": value for name, value in diagnostics.items()}
+        params, loss_params = parts(replaced(whole, moved))
         kept = state.memory
         if kept is not None:
             kept = memory.push(kept, *embeddings, *ids)
+        average = state.ema
+        if average is not None:
+            newest = _averaged(optimizer, params, model_state)
+            average = ema.update(average, newest, decay=run.optim.ema, count=state.step)
         after = TrainState(
             step=state.step + 1,
-            params=params["model"],
+            params=params,
             model_state=model_state,
-            loss_params=losses.bounded(params["loss"]),
+            loss_params=losses.bounded(loss_params),
             opt_state=opt_state,
             memory=kept,
+            ema=average,
         )
         return after, metrics
 
@@ -152,3 +181,7 @@ def make_embed_step(
         return dual.apply_embed(graphdef, params, model_state, images, modality)
 
     return jax.jit(embed, static_argnames="modality", out_shardings=sharding.replicated(mesh))
+
+
+def _averaged(optimizer: Optimizer, params: dict, model_state: dict) -> Average:
+    return Average(pick(params, optimizer.trained), model_state)

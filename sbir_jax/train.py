@@ -17,20 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from sbir_jax import health, loss_config, optim, sharding
-from sbir_jax.checkpoint import Checkpoints, restore_from
+from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
-from sbir_jax.evaluate import Evaluator
+from sbir_jax.ema import Average
+from sbir_jax.evaluate import Evaluator, load_model
 from sbir_jax.models import dual
 from sbir_jax.models.weights import load as load_weights
 from sbir_jax.models.weights import place
+from sbir_jax.optim import everything
 from sbir_jax.overrides import stored_config
-from sbir_jax.step import TrainState, make_init, make_train_step
+from sbir_jax.paths import by_path, pick
+from sbir_jax.step import TrainState, draw, make_init, make_train_step
 from sbir_jax.workdir import check_same_run, remember_run, write_json
 from sbir_jax.writer import MetricWriter
 
@@ -54,10 +58,12 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
       TrainingDiverged: a loss was not finite; nothing of that step is saved.
     """
     mesh = mesh or sharding.make_mesh()
-    if run.data.batch_size % mesh.size:
-        raise ConfigError(
-            f"config.data.batch_size={run.data.batch_size}: must divide over {mesh.size} devices"
-        )
+    for name, rows in (
+        ("data.batch_size", run.data.batch_size),
+        ("train.chunk", run.train.chunk),
+    ):
+        if rows % mesh.size:
+            raise ConfigError(f"config.{name}={rows}: must divide over {mesh.size} devices")
     dataset = open_dataset(run.data.name, run.data.dir)
     check_same_run(run, dataset, workdir)
     feed = make_feed(dataset, run.data, seed=run.seed, mesh=mesh)
@@ -77,9 +83,11 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     schedule = optim.make_schedule(
         run.optim, warmup_steps=min(every["optim.warmup"], total - 1), total_steps=total
     )
-    optimizer = optim.make_optimizer(run.optim, schedule)
+    classes = len(dataset.classes)
+    params, _, loss_params = jax.eval_shape(lambda: draw(run, classes=classes))
+    optimizer = optim.make_optimizer(run.optim, schedule, everything(params, loss_params))
     graphdef = dual.define(run.model, image_size=run.data.image_size)
-    init = make_init(run, optimizer, classes=len(dataset.classes))
+    init = make_init(run, optimizer, classes=classes)
     like = sharding.shapes_of(mesh, init)
     evaluator = Evaluator(run, dataset, graphdef, mesh)
     evaluator.check_metric()
@@ -102,15 +110,19 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
         with MetricWriter(
             workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
         ) as writer:
-            writer.note(_describe(dataset, feed, mesh, like))
+            writer.note(_describe(dataset, feed, mesh, like.params, optimizer))
             writer.note(origin)
+            if run.train.chunk and jax.tree.leaves(like.model_state):
+                writer.note(f"BatchNorm's statistics are of {run.train.chunk} pairs (train.chunk)")
             if start == total:
                 writer.note("this run is finished; nothing to do")
                 return _summary(checkpoints, total, None)
             step_fn = make_train_step(in_steps, graphdef, optimizer, mesh)
             batches = feed.batches(start, _known(feed, start, eval_every, total))
             batch = next(batches)
-            step_fn = _compile(step_fn, (like, feed.resident, batch), writer)
+            step_fn = _compile(
+                step_fn, (like, feed.resident, batch), writer, counted=not run.train.chunk
+            )
 
             clock = writer.clock
             clock.start()
@@ -133,7 +145,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                             writer.note(f"warning: {words}")
                 if due:
                     with clock.paused():
-                        scores, confusion = evaluator.validate(state.params, state.model_state)
+                        scores, confusion = evaluator.validate(*state.evaluated)
                         headline = dict.fromkeys((run.eval.metric, *_HEADLINE))
                         writer.write(step, scores, kind="val", shown=headline)
                         if feed.learnt:
@@ -165,6 +177,7 @@ def _items(state: TrainState, feed: Feed) -> dict[str, Any]:
         "loss_params": state.loss_params,
         "opt_state": state.opt_state,
         "memory": state.memory,
+        "ema": state.ema,
         "sampler": feed.learnt,
     }
 
@@ -182,10 +195,9 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
     source = Path(run.train.init_from)
     if not (source / "config.json").exists():
         raise ConfigError(f"config.train.init_from={str(source)!r}: no run there (no config.json)")
-    metric = resolve(stored_config(source)).eval.metric
-    wanted = {"params": like.params, "model_state": like.model_state}
-    step, items = restore_from(source, "best", wanted, metric=metric)
-    return dataclasses.replace(state, **items), f"starting from step {step} of {source}"
+    theirs = resolve(stored_config(source))
+    step, params, model_state = load_model(theirs, source, "best", like.params, like.model_state)
+    return _with_model(state, params, model_state), f"starting from step {step} of {source}"
 
 
 def _start_pretrained(
@@ -193,27 +205,39 @@ def _start_pretrained(
 ) -> tuple[TrainState, str]:
     weights = load_weights(run.model.weights, run.model.backbone)
     params, model_state = place(weights, state.params, state.model_state)
-    items = sharding.put_copy(mesh, {"params": params, "model_state": model_state})
     write_json(workdir / "weights.json", weights.about())
     return (
-        dataclasses.replace(state, **items),
+        _with_model(state, *sharding.put_copy(mesh, (params, model_state))),
         f"starting from published weights: {weights.arch} of {weights.source}, licence "
         f"{weights.licence}",
     )
 
 
-def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter) -> Any:
-    """Compiles ahead of time, so that the log tells compiling from training."""
+def _with_model(state: TrainState, params: Any, model_state: Any) -> TrainState:
+    """The state with another model, which the moving average then starts from."""
+    average = state.ema
+    if average:  # copies: the step could not be given one array twice
+        average = Average(pick(params, average.params), model_state)
+        average = jax.tree.map(jnp.copy, average)
+    return dataclasses.replace(state, params=params, model_state=model_state, ema=average)
+
+
+def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter, *, counted: bool) -> Any:
+    """Compiles ahead of time, so that the log tells compiling from training.
+
+    `counted`: with the arithmetic of a step, which XLA counts once of all turns of a loop.
+    """
     started = time.perf_counter()
     compiled = step_fn.lower(*arguments).compile()
     seconds = time.perf_counter() - started
     memory = compiled.memory_analysis()
     flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+    work = f"{flops / 1e9:,.1f} GFLOP a step" if counted else "a step in chunks"
     used = ""
     if memory is not None:
         peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes
         used = f", {peak / 2**20:,.0f} MiB a device"
-    writer.note(f"compiled the step in {seconds:.1f} s: {flops / 1e9:,.1f} GFLOP a step{used}")
+    writer.note(f"compiled the step in {seconds:.1f} s: {work}{used}")
     return compiled
 
 
@@ -228,14 +252,17 @@ def _check_finite(step: int, metrics: dict[str, jax.Array], workdir: Path) -> No
             )
 
 
-def _describe(dataset: Dataset, feed: Feed, mesh: Mesh, like: TrainState) -> str:
+def _describe(
+    dataset: Dataset, feed: Feed, mesh: Mesh, params: Any, optimizer: optim.Optimizer
+) -> str:
     sizes = {side: len(dataset.index("train", side).label) for side in ("sketch", "photo")}
-    parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(like.params))
+    counts = {path: math.prod(x.shape) for path, x in by_path(params).items()}
+    moved = sum(count for path, count in counts.items() if path in optimizer.trained)
     devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
     return (
         f"{dataset.name}: {sizes['sketch']:,} sketches, {sizes['photo']:,} photos, "
         f"{len(dataset.classes)} classes; {feed.kind} feed ({feed.nbytes / 2**20:,.0f} MiB); "
-        f"{parameters / 1e6:.1f} M parameters; {devices}"
+        f"{moved:,} parameters trained, {sum(counts.values()) - moved:,} frozen; {devices}"
     )
 
 

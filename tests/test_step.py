@@ -14,7 +14,7 @@ from sbir_jax import optim, sharding
 from sbir_jax.config import OptimConfig
 from sbir_jax.mining import Ids
 from sbir_jax.models import dual
-from sbir_jax.step import TrainState, make_embed_step, make_init, make_train_step
+from sbir_jax.step import TrainState, draw, make_embed_step, make_init, make_train_step
 
 pytestmark = pytest.mark.usefixtures("small_model")
 
@@ -49,10 +49,17 @@ def draw_batch(size: int = 16, side: int = 36) -> dict:
     }
 
 
+def optimizer_of(run, config: OptimConfig) -> optim.Optimizer:
+    """At a constant learning rate."""
+    params, _, loss_params = jax.eval_shape(lambda: draw(run, classes=3))
+    whole = optim.everything(params, loss_params)
+    return optim.make_optimizer(config, lambda count: config.lr, whole)
+
+
 def prepared(run, devices: int, config: OptimConfig = PLAIN):
     """(step function, first state, batch) on that many devices; no parameter is zero."""
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    optimizer = optim.make_optimizer(config, lambda count: config.lr)
+    optimizer = optimizer_of(run, config)
     state = make_init(run, optimizer, classes=3)()
     rng = np.random.default_rng(1)
     # The last scale of a block starts at zero, which would leave its kernels without gradient.
@@ -179,10 +186,9 @@ def test_bfloat16_activations_keep_float32_parameters_and_embeddings():
 
 def test_the_first_state_is_drawn_from_the_seed():
     """One seed gives one state, bit for bit, at step 0; another seed gives other parameters."""
-    optimizer = optim.make_optimizer(PLAIN, lambda count: 1.0)
+    runs = [tiny_run("unused", {"seed": seed}) for seed in (1, 1, 2)]
     one, again, other = (
-        host(make_init(tiny_run("unused", {"seed": seed}), optimizer, classes=3)())
-        for seed in (1, 1, 2)
+        host(make_init(run, optimizer_of(run, PLAIN), classes=3)()) for run in runs
     )
     assert isinstance(one, TrainState)
     assert one.step == 0

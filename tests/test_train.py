@@ -65,8 +65,10 @@ def test_stopped_and_continued_equals_uninterrupted(finished, tmp_path, mesh, mo
     assert_same_run(tmp_path / "run", workdir)
 
 
-# Everything a loss can keep from step to step, and all that depends on the step.
+# Everything that is kept from step to step, and all that depends on the step.
 KEEPING = {
+    "optim.freeze": "stems/*",
+    "optim.ema": 0.3,
     "loss.name": "infonce + 0.5*category + triplet",
     "loss.infonce.learn_temperature": True,
     "loss.triplet.miner": "semi_hard, batch_hard@50%",
@@ -76,9 +78,10 @@ KEEPING = {
 }
 
 
-def test_what_losses_learn_and_remember_continues_too(tiny_data, tmp_path, mesh, monkeypatch):
-    """With learnt temperature and class vectors, a memory, and a miner that takes over in the
-    middle: stopped after step 5 and continued, the run is bit-equal to one left alone."""
+def test_what_is_learnt_and_remembered_continues_too(tiny_data, tmp_path, mesh, monkeypatch):
+    """With learnt temperature and class vectors, a memory, a moving average beside frozen
+    stems, and a miner that takes over in the middle: stopped after step 5 and continued, the run is
+    bit-equal to one left alone."""
     run = tiny_run(tiny_data, KEEPING)
     train(run, tmp_path / "alone", mesh=mesh)
     with monkeypatch.context() as patch:
@@ -88,6 +91,7 @@ def test_what_losses_learn_and_remember_continues_too(tiny_data, tmp_path, mesh,
     train(run, tmp_path / "run", mesh=mesh)
     assert_same_run(tmp_path / "run", tmp_path / "alone")
     kept = stored(tmp_path / "run")
+    assert any(path.startswith("ema/params/trunks") for path in kept)
     assert kept["loss_params/infonce/log_temperature"] != np.float32(np.log(0.1))
     assert kept["loss_params/category/weights"].shape == (5, 8)
     assert kept["memory/filled"] == 20

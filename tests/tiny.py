@@ -16,7 +16,7 @@ from data_prep_trees import photo, save, sketch
 from sbir_jax.config import RunConfig, default_config, resolve
 
 TINY = "tiny"
-ITEMS = ("params", "model_state", "loss_params", "opt_state", "memory", "sampler")  # saved
+ITEMS = ("params", "model_state", "loss_params", "opt_state", "memory", "ema", "sampler")  # saved
 
 
 def tiny_tree(root: Path) -> Path:
