@@ -46,6 +46,7 @@ RUN_ERRORS = {
     "sbir_jax.plots": "PlotsMissing",
     "sbir_jax.ranking.trec": "TrecError",
     "data_prep.items": "PrepareError",
+    "data_prep.doctor": "ProblemsFound",
 }
 
 # Flags of `evaluate` that are short for --config.eval.NAME.
@@ -109,6 +110,28 @@ def dimensions(given: Given, overrides: list[str]) -> None:
     dimensions_workdir(workdir, run=run, others=others, checkpoint=checkpoint, split=split)
 
 
+def doctor(given: Given, overrides: list[str]) -> None:
+    """Look over the machine and the prepared datasets; the exit code is 1 if anything is wrong."""
+    _ready_libraries()
+    from data_prep.doctor import ProblemsFound, data_findings
+    from data_prep.items import BadArgument
+    from sbir_jax.machine import machine_findings
+
+    problems = 0
+    try:
+        for findings in (
+            machine_findings(),
+            data_findings(Path(given["data_dir"]), given["protocol"]),
+        ):
+            for finding in findings:
+                print(finding, flush=True)
+                problems += finding.kind == "problem"
+    except BadArgument as error:
+        raise UsageError(str(error)) from error
+    if problems:
+        raise ProblemsFound(f"{problems} problem{'s' * (problems > 1)} found")
+
+
 def configs(given: Given, overrides: list[str]) -> None:
     """List the config files, each with the first line of its docstring."""
     print(config_list(CONFIGS))
@@ -144,6 +167,7 @@ VERBS = {
         evaluate,
         {
             "workdir": Flag("directory of a run; results go there"),
+            "protocol": Flag("published protocol whose metrics to report", _RUN),
             "generalised": Flag("also rank with the training photos in the gallery", _RUN, False),
             "config": Flag("config file, where --checkpoint=none and there is no run", _RUN),
             "checkpoint": Flag("best, latest, a step, or none (untrained)", _RUN + _PAIR, "best"),
@@ -194,6 +218,14 @@ VERBS = {
         },
         {"": "--workdir=runs/quickstart"},
     ),
+    "doctor": Verb(
+        doctor,
+        {
+            "data_dir": Flag("directory of prepared datasets", default="data"),
+            "protocol": Flag("published protocol that has to be able to run"),
+        },
+        {"": "--data_dir=data"},
+    ),
     "configs": Verb(configs),
     "show": Verb(
         show,
@@ -228,6 +260,7 @@ def _evaluate_run(given: Given, overrides: list[str]) -> None:
         checkpoint=checkpoint,
         split=split,
         run=run,
+        protocol=given["protocol"],
         generalised=given["generalised"],
         trec=trec,
         trec_depth=depth,

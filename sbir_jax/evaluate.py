@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from sbir_jax.data.pipeline import decoded
 from sbir_jax.data.sampling import class_confusion
 from sbir_jax.data.source import Dataset, open_dataset
 from sbir_jax.embeddings import Embeddings
-from sbir_jax.measure import check_metric, chosen, measure, rank_all
+from sbir_jax.measure import check_metric, chosen, joined, measure, rank_all
 from sbir_jax.models import dual
+from sbir_jax.protocol import protocol_settings, seen_splits
 from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
@@ -112,6 +114,7 @@ def evaluate_workdir(
     checkpoint: str,
     split: str,
     run: RunConfig,
+    protocol: str = "",
     generalised: bool = False,
     trec: Path | None = None,
     trec_depth: int = 1000,
@@ -127,7 +130,10 @@ def evaluate_workdir(
       workdir: of the run.
       checkpoint, split: which parameters, and which images.
       run: its settings.
-      generalised: also rank the photos of the split and those of the training split together.
+      protocol: name of the published protocol that the dataset has to follow; its metrics are
+        reported, besides those that the settings ask for.
+      generalised: also rank the photos of the split and those of the training split together (and
+        of the validation split, where a protocol holds its classes out of the seen ones).
       trec: directory for `run.txt` and `qrels.txt`.
       trec_depth: photos of each sketch in `run.txt`.
       mesh: devices; all by default.
@@ -139,6 +145,7 @@ def evaluate_workdir(
     """
     workdir, mesh = Path(workdir), mesh or sharding.make_mesh()
     dataset = open_dataset(run.data.name, run.data.dir)
+    run = protocol_settings(run, dataset, protocol)
     for side in dual.MODALITIES:
         if not len(dataset.index(split, side)):
             raise ConfigError(f"--split={split}: no {side} in this split of {dataset.name!r}")
@@ -150,7 +157,7 @@ def evaluate_workdir(
     step, params, model_state = _parameters(run, workdir, checkpoint, mesh)
     with stopwatch() as embedding:
         wanted = [(split, side) for side in dual.MODALITIES]
-        wanted += [("train", "photo")] if generalised else []
+        wanted += [(of, "photo") for of in seen_splits(dataset, split) if generalised]
         sketches, photos, *seen = (
             evaluator.embed(*images, params, model_state) for images in wanted
         )
@@ -160,7 +167,7 @@ def evaluate_workdir(
         levels,
         names,
         run.eval,
-        seen=seen[0] if seen else None,
+        seen=functools.reduce(joined, seen) if seen else None,
         classes=np.array(dataset.classes)[sketches.labels],
         source=f"{dataset.fingerprint} {split}",
         top=max(_PICTURE_PHOTOS, trec_depth if trec else 0),
@@ -171,6 +178,7 @@ def evaluate_workdir(
     entry = {
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
+        **({"protocol": dataset.protocol} if dataset.protocol else {}),
         "split": split,
         "checkpoint": checkpoint,
         "step": step,
@@ -184,6 +192,9 @@ def evaluate_workdir(
     }
     trained = "untrained" if checkpoint == "none" else f"checkpoint of step {step} ({checkpoint})"
     print(tables.of_evaluation(entry, f"{dataset.name}, {split} split, {trained}"))
+    if dataset.protocol:
+        chosen_by = f"{run.eval.metric} of the val split" if checkpoint == "best" else "nothing"
+        print(tables.of_protocol(entry, chosen_by=chosen_by))
     if "instance" not in levels:
         print("no sketch is linked to a photo of this split: no instance retrieval")
     folder = results.folder_of(workdir, split, checkpoint)

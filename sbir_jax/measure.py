@@ -133,7 +133,7 @@ def measure(
     Raises:
       EmbeddingsError: `seen` does not fit the gallery; or as `rank_all`.
     """
-    joined = None if seen is None else _joined(gallery, seen)
+    both = None if seen is None else joined(gallery, seen)
     relevance, galleries = dict(relevance), dict.fromkeys(names, gallery)
     with stopwatch() as ranking:
         options = {"curves": True, "mesh": mesh}
@@ -141,10 +141,10 @@ def measure(
         ranked = rank_all(queries, gallery, relevance, own, settings, top=top, **options)
         scores = dict(ranked.scores)
         if GENERALISED in names:
-            relevance[GENERALISED] = relevance_of(queries, joined)["category"]
-            galleries[GENERALISED] = joined
+            relevance[GENERALISED] = relevance_of(queries, both)["category"]
+            galleries[GENERALISED] = both
             asked = {GENERALISED: names[GENERALISED]}
-            found = rank_all(queries, joined, relevance, asked, settings, **options)
+            found = rank_all(queries, both, relevance, asked, settings, **options)
             scores |= found.scores
     distinct = {id(of): _distinct(of.vectors) for of in galleries.values()}
     summaries = {}
@@ -216,7 +216,7 @@ def _check_ties(names: Iterable[str], ties: str) -> None:
         )
 
 
-def _joined(gallery: Embeddings, seen: Embeddings) -> Embeddings:
+def joined(gallery: Embeddings, seen: Embeddings) -> Embeddings:
     """The gallery, then the seen items; of both only vectors and labels."""
     if gallery.labels is None or seen.labels is None:
         raise EmbeddingsError("the seen gallery and the gallery it joins both need labels")

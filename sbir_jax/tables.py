@@ -49,6 +49,27 @@ def of_comparison(entry: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def of_protocol(entry: dict[str, Any], *, chosen_by: str) -> str:
+    """What a row of a published table has to say besides its numbers, and what differs."""
+    about, level = entry["protocol"], entry["protocol"]["level"]
+    options = ", ".join(f"{name} {value}" for name, value in about["options"].items())
+    lines = [f"protocol {about['name']}: {about['title']}"]
+    if level in entry:
+        gallery = f"{entry[level]['queries']:,} queries, {entry[level]['gallery']:,} photos"
+        values = ", ".join(f"{n} {100 * of['value']:.2f}" for n, of in _metrics(entry[level]))
+        lines.append(f"  row: {values} (%); {gallery}; {entry['ties']} ties")
+    lines.append(f"  {options or 'no options'}; checkpoint {entry['checkpoint']} by {chosen_by}")
+    lines.append(f"  fingerprint {about['fingerprint'][:16]}")
+    if about["within_class"]:
+        lines.append(
+            "  it ranks a sketch against the photos of its own class; here all test photos are "
+            "ranked, so acc@K is a lower bound"
+        )
+    if differing := about["counts_that_differ"]:
+        lines.append(f"  {len(differing)} counts are not the protocol's: {differing[0]}")
+    return "\n".join(lines)
+
+
 def _how(entry: dict[str, Any]) -> str:
     normalised = {"none": "", "unit": ", unit vectors", "sr": ", square-rooted unit vectors"}
     return f"{entry['distance']} distance{normalised[entry['normalise']]}; {entry['ties']} ties"

@@ -10,7 +10,7 @@ import pytest
 from data_prep_trees import sketchy_tree
 
 from data_prep.__main__ import main
-from data_prep.prepare import BUILDERS
+from data_prep.arguments import BUILDERS
 
 ROOT = Path(__file__).parents[1]
 
