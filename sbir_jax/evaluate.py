@@ -27,6 +27,7 @@ from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
 from sbir_jax.step import make_embed_step
 from sbir_jax.stopwatch import stopwatch
+from sbir_jax.within_class import WITHIN_CLASS
 
 _PICTURE_QUERIES, _PICTURE_PHOTOS, _PICTURE_SIZE = 8, 10, 128
 # A sketch is confused if one of so many nearest photos is of another class.
@@ -151,6 +152,8 @@ def evaluate_workdir(
             raise ConfigError(f"--split={split}: no {side} in this split of {dataset.name!r}")
     evaluator = Evaluator(run, dataset, dual.define(run.model), mesh)
     levels = evaluator.relevance(split)
+    if "instance" in levels and dataset.protocol and dataset.protocol["within_class"]:
+        levels[WITHIN_CLASS] = levels["instance"]
     if not levels:
         raise ConfigError(f"--split={split}: no sketch of {dataset.name!r} has a relevant photo")
     names = chosen(run.eval, levels, generalised=generalised)

@@ -189,8 +189,9 @@ def _per_class(evaluation: Evaluation) -> list[list]:
 
 def _curves(scores: dict[str, Scores]) -> list[list]:
     rows: list[list] = [["level", "kind", "x", "precision", "recall"]]
-    for level, found in scores.items():
-        curve = found.curve
+    for level, curve in ((level, found.curve) for level, found in scores.items()):
+        if curve is None:
+            continue
         for i, precision in enumerate(curve.interpolated):
             recall = i / (len(curve.interpolated) - 1)
             rows.append([level, "recall", recall, precision, recall])

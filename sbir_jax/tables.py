@@ -51,7 +51,8 @@ def of_comparison(entry: dict[str, Any]) -> str:
 
 def of_protocol(entry: dict[str, Any], *, chosen_by: str) -> str:
     """What a row of a published table has to say besides its numbers, and what differs."""
-    about, level = entry["protocol"], entry["protocol"]["level"]
+    about = entry["protocol"]
+    level = "within_class" if about["within_class"] else about["level"]
     options = ", ".join(f"{name} {value}" for name, value in about["options"].items())
     lines = [f"protocol {about['name']}: {about['title']}"]
     if level in entry:
@@ -60,11 +61,6 @@ def of_protocol(entry: dict[str, Any], *, chosen_by: str) -> str:
         lines.append(f"  row: {values} (%); {gallery}; {entry['ties']} ties")
     lines.append(f"  {options or 'no options'}; checkpoint {entry['checkpoint']} by {chosen_by}")
     lines.append(f"  fingerprint {about['fingerprint'][:16]}")
-    if about["within_class"]:
-        lines.append(
-            "  it ranks a sketch against the photos of its own class; here all test photos are "
-            "ranked, so acc@K is a lower bound"
-        )
     if differing := about["counts_that_differ"]:
         lines.append(f"  {len(differing)} counts are not the protocol's: {differing[0]}")
     return "\n".join(lines)

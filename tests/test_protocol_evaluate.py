@@ -1,0 +1,162 @@
+"""Evaluating a dataset that follows a protocol: its metrics, its galleries, its row."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from front_door import error_line, launch
+from tiny import TINY, tiny_run
+
+from sbir_jax import evaluate
+from sbir_jax.config import ConfigError, EvalConfig
+from sbir_jax.embeddings import Embeddings
+from sbir_jax.evaluate import Evaluator, evaluate_workdir
+from sbir_jax.measure import rank_all
+from sbir_jax.ranking.summary import summarise
+from sbir_jax.within_class import rank_within
+
+pytestmark = pytest.mark.usefixtures("small_model")
+
+ABOUT = {
+    "name": "some_split",
+    "title": "Some split",
+    "fingerprint": "f" * 64,
+    "options": {"gallery": "listed"},
+    "level": "category",
+    "within_class": False,
+    "metrics": "sake,category/mAP@200/hits",
+    "unseen_classes": 2,
+    "classes_held_out_for_validation": ["cow"],
+    "counts_that_differ": [],
+}
+
+
+@pytest.fixture
+def following(tiny_data, tmp_path):
+    """Makes the tiny dataset remember a protocol; returns the run on it."""
+
+    def make(**changes):
+        shutil.copytree(tiny_data / TINY, tmp_path / "data" / TINY, dirs_exist_ok=True)
+        path = tmp_path / "data" / TINY / "prepare_report.json"
+        report = json.loads(path.read_text())
+        path.write_text(json.dumps({**report, "protocol": {**ABOUT, **changes}}))
+        return tiny_run(tmp_path / "data")
+
+    return make
+
+
+def untrained(run, workdir: Path, **options):
+    return evaluate_workdir(workdir, checkpoint="none", split="test", run=run, **options)
+
+
+def test_the_protocol_chooses_the_metrics_and_stays_in_the_results(following, tmp_path, capsys):
+    """Its metrics are reported, with those asked for; results.json has the whole of it."""
+    run = following(counts_that_differ=["test sketches: 20 here, 21 expected"])
+    entry = untrained(run, tmp_path / "w", protocol="some_split")
+    named = [name for name, of in entry["category"].items() if isinstance(of, dict)]
+    assert named[:2] == ["mAP-voc@all", "mAP-voc@200/min"] and "mAP@200/hits" in named
+    assert "instance" not in entry["levels"]
+    stored = json.loads((tmp_path / "w/results.json").read_text())["test/none"]
+    assert stored["protocol"]["fingerprint"] == "f" * 64
+    out = capsys.readouterr().out
+    assert "protocol some_split: Some split" in out and "gallery listed" in out
+    value = 100 * entry["category"]["mAP-voc@all"]["value"]
+    assert f"row: mAP-voc@all {value:.2f}" in out and "pessimistic ties" in out
+    assert "1 counts are not the protocol's: test sketches: 20 here, 21 expected" in out
+
+
+def test_without_the_flag_the_entry_still_names_the_protocol(following, tmp_path):
+    """Standard metrics are reported then, and the protocol stands beside them."""
+    entry = untrained(following(), tmp_path / "w")
+    assert "P@1" in entry["category"] and entry["protocol"]["name"] == "some_split"
+
+
+@pytest.mark.parametrize("own", ["some_split", "none"])
+def test_another_protocol_is_refused_before_anything_is_embedded(
+    following, tiny_data, tmp_path, monkeypatch, own
+):
+    """A dataset prepared for another protocol, or for none, is one line."""
+    monkeypatch.setattr(evaluate, "decoded", lambda *args, **kwargs: pytest.fail("embedded"))
+    run = following() if own == "some_split" else tiny_run(tiny_data)
+    with pytest.raises(ConfigError, match=rf"^--protocol=other: dataset 'tiny' was .* for {own};"):
+        untrained(run, tmp_path / "w", protocol="other")
+
+
+def test_generalised_adds_all_seen_classes(following, tmp_path, monkeypatch):
+    """With classes held out of the seen ones for validation, their photos are seen ones too."""
+    embedded, embed = [], Evaluator.embed
+
+    def note(self, split, side, *args):
+        embedded.append((split, side))
+        return embed(self, split, side, *args)
+
+    monkeypatch.setattr(Evaluator, "embed", note)
+    entry = untrained(following(), tmp_path / "w", protocol="some_split", generalised=True)
+    assert embedded[2:] == [("train", "photo"), ("val", "photo")]
+    assert (entry["category"]["gallery"], entry["generalised"]["gallery"]) == (10, 40)
+    assert "mAP-voc@all" in entry["generalised"]
+    run = following(classes_held_out_for_validation=[])
+    entry = untrained(run, tmp_path / "w", generalised=True)
+    assert entry["generalised"]["gallery"] == 30
+
+
+def test_within_class_ranks_two_photos_for_each_sketch(following, tmp_path, capsys):
+    """Two test photos a class: acc@1 has chance 1/2, and is at least that among all ten."""
+    metrics = "within_class/acc@1,within_class/P@2,instance/acc@1"
+    run = following(within_class=True, level="instance", metrics=metrics)
+    entry = untrained(run, tmp_path / "w", protocol="some_split")
+    found = entry["within_class"]
+    assert (found["queries"], found["gallery"]) == (20, 2)
+    assert found["acc@1"]["chance"] == pytest.approx(0.5)
+    assert found["P@2"]["value"] == pytest.approx(0.5)  # one of two is always relevant
+    assert found["acc@1"]["value"] >= entry["instance"]["acc@1"]["value"]
+    assert "row: acc@1" in capsys.readouterr().out
+    assert "within_class/acc@1" in (tmp_path / "w/evaluation/test_none/per_class.csv").read_text()
+
+
+def test_within_class_equals_a_loop_over_sketches():
+    """Against sorting each class's photos by hand, with classes of different sizes and none."""
+    rng = np.random.default_rng(0)
+    photo_label = np.repeat([0, 1, 2], [3, 5, 4])
+    photos = Embeddings(rng.standard_normal((12, 4)).astype(np.float32), photo_label,
+                        np.arange(12), None)  # fmt: skip
+    label = np.array([0, 1, 1, 2, 7])
+    sketches = Embeddings(rng.standard_normal((5, 4)).astype(np.float32), label,
+                          np.array([1, 4, 7, -1, 3]), None)  # fmt: skip
+
+    def rank(*args):
+        return rank_all(*args, EvalConfig())
+
+    scores, largest = rank_within(sketches, photos, ("acc@2", "MRR"), rank)
+    unit = [
+        x.vectors / np.linalg.norm(x.vectors, axis=1, keepdims=True) for x in (sketches, photos)
+    ]
+    for i, (own, instance) in enumerate(zip(label, sketches.instances, strict=True)):
+        rows = np.flatnonzero(photo_label == own)
+        order = rows[np.argsort(-(unit[1][rows] @ unit[0][i]))]
+        where = np.flatnonzero(order == instance)
+        assert scores.relevant[i] == len(where)
+        assert scores.metrics["MRR"][i] == pytest.approx(1 / (where[0] + 1) if len(where) else 0)
+        assert scores.metrics["acc@2"][i] == (len(where) > 0 and where[0] < 2)
+    assert scores.gallery_size == len(largest.vectors) == 5
+    summary = summarise(scores)
+    assert summary["queries"] == 3 and summary["queries_without_relevant"] == 2
+    assert summary["acc@2"]["chance"] == pytest.approx((2 / 3 + 2 / 5 + 2 / 5) / 3)
+
+
+def test_the_flag_reaches_the_evaluation_from_the_command_line(
+    following, finished, tmp_path, capsys
+):
+    """`evaluate --protocol` on a finished run prints the row; a wrong one is one line."""
+    run = following()
+    workdir = shutil.copytree(finished[1], tmp_path / "copy")
+    argv = ["evaluate", f"--workdir={workdir}", f"--config.data.dir={run.data.dir}"]
+    assert launch.main([*argv, "--protocol=some_split"]) == 0
+    out = capsys.readouterr().out
+    assert "checkpoint best by category/mAP@all of the val split" in out
+    line = error_line(capsys, *argv, "--protocol=other")
+    assert "--protocol=other" in line and "some_split" in line
