@@ -167,6 +167,7 @@ VERBS = {
         evaluate,
         {
             "workdir": Flag("directory of a run; results go there"),
+            "dataset": Flag("another prepared dataset to measure the run on", _RUN),
             "protocol": Flag("published protocol whose metrics to report", _RUN),
             "generalised": Flag("also rank with the training photos in the gallery", _RUN, False),
             "config": Flag("config file, where --checkpoint=none and there is no run", _RUN),
@@ -260,6 +261,7 @@ def _evaluate_run(given: Given, overrides: list[str]) -> None:
         checkpoint=checkpoint,
         split=split,
         run=run,
+        elsewhere=given["dataset"],
         protocol=given["protocol"],
         generalised=given["generalised"],
         trec=trec,

@@ -1,7 +1,6 @@
 """Zero-shot category retrieval, as on Sketchy-Extended: a ResNet-50 pair from scratch on one GPU.
 
-    python -m data_prep sketchy_ext --raw=SKETCHY --data_dir=data \
-        --protocol=sketchy_ext_split2_yelamarthi
+    python -m data_prep sketchy_ext --raw=SKETCHY --protocol=sketchy_ext_split2_yelamarthi
     python launch.py train --config=configs/zero_shot.py --workdir=runs/split2
     python launch.py evaluate --workdir=runs/split2 --protocol=sketchy_ext_split2_yelamarthi
 

@@ -3,7 +3,7 @@
 images/<class>/<name>.jpg              classes are numbers from 1 to 33
 330sketches/<person>/<class>.png       or queries/<person><class, three digits>.png, as repackaged
 
-For evaluation only: everything is the test split.
+For evaluation only: everything is the test split, `launch.py evaluate --dataset=flickr15k`.
 """
 
 from __future__ import annotations

@@ -115,6 +115,7 @@ def evaluate_workdir(
     checkpoint: str,
     split: str,
     run: RunConfig,
+    elsewhere: str = "",
     protocol: str = "",
     generalised: bool = False,
     trec: Path | None = None,
@@ -131,6 +132,7 @@ def evaluate_workdir(
       workdir: of the run.
       checkpoint, split: which parameters, and which images.
       run: its settings.
+      elsewhere: name of another prepared dataset to measure on; what is written is named after it.
       protocol: name of the published protocol that the dataset has to follow; its metrics are
         reported, besides those that the settings ask for.
       generalised: also rank the photos of the split and those of the training split together (and
@@ -145,7 +147,7 @@ def evaluate_workdir(
       DatasetError: the dataset is missing or damaged.
     """
     workdir, mesh = Path(workdir), mesh or sharding.make_mesh()
-    dataset = open_dataset(run.data.name, run.data.dir)
+    dataset = open_dataset(elsewhere or run.data.name, run.data.dir)
     run = protocol_settings(run, dataset, protocol)
     for side in dual.MODALITIES:
         if not len(dataset.index(split, side)):
@@ -196,15 +198,16 @@ def evaluate_workdir(
     trained = "untrained" if checkpoint == "none" else f"checkpoint of step {step} ({checkpoint})"
     print(tables.of_evaluation(entry, f"{dataset.name}, {split} split, {trained}"))
     if dataset.protocol:
-        chosen_by = f"{run.eval.metric} of the val split" if checkpoint == "best" else "nothing"
-        print(tables.of_protocol(entry, chosen_by=chosen_by))
+        rule = f" by {run.eval.metric} of the val split" if checkpoint == "best" else ""
+        print(tables.of_protocol(entry, checkpoint=f"checkpoint {checkpoint}{rule}"))
     if "instance" not in levels:
         print("no sketch is linked to a photo of this split: no instance retrieval")
-    folder = results.folder_of(workdir, split, checkpoint)
+    place = f"{elsewhere}_{split}" if elsewhere else split
+    folder = results.folder_of(workdir, place, checkpoint)
     results.write_files(folder, evaluation)
     picture = _draw_retrievals(dataset, split, nearest[:, :_PICTURE_PHOTOS], fit=run.data.fit)
     picture.save(folder / "retrievals.png")
-    stored = results.add_entry(workdir, entry)
+    stored = results.add_entry(workdir, entry, name=f"{place}/{checkpoint}")
     print(f"wrote {stored} and the files of this evaluation into {folder}")
     if trec:
         results.write_trec(trec, sketches, photos, levels, nearest[:, :trec_depth])

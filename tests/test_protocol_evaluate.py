@@ -160,3 +160,23 @@ def test_the_flag_reaches_the_evaluation_from_the_command_line(
     assert "checkpoint best by category/mAP@all of the val split" in out
     line = error_line(capsys, *argv, "--protocol=other")
     assert "--protocol=other" in line and "some_split" in line
+
+
+def test_a_run_is_measured_on_another_dataset_beside_its_own(finished, tiny_data, tmp_path, capsys):
+    """--dataset reads another prepared dataset; what is written is named after it."""
+    shutil.copytree(tiny_data / TINY, tmp_path / "data/other")
+    shutil.copytree(tiny_data / TINY, tmp_path / "data" / TINY)
+    workdir = Path(shutil.copytree(finished[1], tmp_path / "copy"))
+    argv = ["evaluate", f"--workdir={workdir}", f"--config.data.dir={tmp_path / 'data'}"]
+    for more in ([], ["--dataset=other"]):
+        assert launch.main([*argv, *more]) == 0
+    stored = json.loads((workdir / "results.json").read_text())
+    assert {name: entry["dataset"] for name, entry in stored.items()} == {
+        "test/best": TINY,
+        "other_test/best": "other",
+    }
+    assert stored["test/best"]["category"] == stored["other_test/best"]["category"]
+    assert (workdir / "evaluation/other_test_best/scores.npz").exists()
+    capsys.readouterr()
+    assert launch.main([*argv, "--dataset=othr"]) == 1
+    assert "no prepared dataset of that name" in capsys.readouterr().err
