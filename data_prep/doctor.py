@@ -65,8 +65,8 @@ def data_findings(data_dir: Path, protocol: str = "") -> Iterator[Finding]:
         )
     ready = ", ".join(f"{name} ({of})" for name, of in sorted(found.items())) or "none"
     yield Finding("ok", f"protocols that can run: {ready}")
-    missing = [name for name in protocol_names() if name not in found]
-    yield Finding("ok", f"protocols without a dataset here: {len(missing)} of the known ones")
+    missing = len(set(protocol_names()) - found.keys())
+    yield Finding("ok", f"{missing} others have no dataset here: python -m data_prep protocols")
 
 
 def _of_dataset(path: Path, protocols: dict[str, str]) -> Iterator[Finding]:

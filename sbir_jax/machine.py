@@ -37,7 +37,7 @@ def machine_findings() -> Iterator[Finding]:
         yield Finding("problem", f"JAX finds no device: {' '.join(str(error).split())}")
         return
     kinds = sorted({device.device_kind for device in devices})
-    yield Finding("ok", f"{len(devices)} {devices[0].platform} devices: {', '.join(kinds)}")
+    yield Finding("ok", f"devices of JAX: {len(devices)} x {', '.join(kinds)}")
     for device in devices:
         yield _product_on(device)
     if devices[0].platform == "cpu":
@@ -70,5 +70,5 @@ def _product_on(device: jax.Device) -> Finding:
     memory = (device.memory_stats() or {}).get("bytes_limit")
     room = f", {memory / 1e9:.0f} GB" if memory else ""
     return Finding(
-        "ok", f"{device}: compiled and ran in {seconds:.1f} s, exact to {worst:.0e}{room}"
+        "ok", f"{device}: compiled and ran in {seconds:.2f} s, exact to {worst:.0e}{room}"
     )

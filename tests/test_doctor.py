@@ -150,7 +150,7 @@ def test_the_verb_looks_at_data_and_machine_and_its_exit_code_tells(data, capsys
     for words in (
         "Python 3.",
         "jax ",
-        "cpu devices",
+        "devices of JAX: 8 x cpu",
         "compiled and ran in",
         "data/pacs: 2 classes",
     ):
