@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from front_door import error_line, launch
+from data_prep_trees import photo, save, sketchy_tree
+from front_door import ROOT, error_line, launch
 from tiny import TINY, tiny_run
 
+from data_prep.__main__ import main as data_prep
+from data_prep.protocol import FOLDER, protocol_names
 from sbir_jax import evaluate
 from sbir_jax.config import ConfigError, EvalConfig
 from sbir_jax.embeddings import Embeddings
@@ -180,3 +184,52 @@ def test_a_run_is_measured_on_another_dataset_beside_its_own(finished, tiny_data
     capsys.readouterr()
     assert launch.main([*argv, "--dataset=othr"]) == 1
     assert "no prepared dataset of that name" in capsys.readouterr().err
+
+
+def test_from_an_archive_to_the_row(tmp_path, capsys):
+    """Prepare, doctor, train and evaluate, as docs/protocols.md says, on a small archive."""
+    classes = [f"class_{c}" for c in range(10)]
+    render = "tx_000000000000"
+    raw = sketchy_tree(tmp_path / "raw", photos=f"photo/{render}", sketches=f"sketch/{render}",
+                       classes=classes, instances=4)  # fmt: skip
+    for c, label in enumerate(classes):
+        for i in range(4):
+            save(photo(7000 + 10 * c + i), raw / f"EXTEND_image_sketchy/{label}/ext_{i}.jpg")
+    values = json.loads((FOLDER / "sketchy_ext_split2_yelamarthi.json").read_text())
+    values |= {"name": "small", "unseen": ["class 8", "class-9"], "seen": classes[:8]}
+    values["counts"] |= {"queries": 16, "seen_sketches": 60, "held_back_sketches": 4}
+    values["counts"] |= {"gallery": {"listed": 16, "distinct": 16, "extended": 8}, "per_class": {}}
+    values["counts"]["seen_photos"]["listed"] = 64
+    (tmp_path / "small.json").write_text(json.dumps(values))
+    data, workdir = f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}"
+    assert (
+        data_prep(["sketchy_ext", f"--raw={raw}", data, f"--protocol={tmp_path}/small.json"]) == 0
+    )
+    assert launch.main(["doctor", data]) == 0
+    assert "protocols that can run: small (small)" in capsys.readouterr().out
+    small = {
+        "data.name": "small", "data.dir": tmp_path / "data", "data.image_size": 32,
+        "data.load_size": 36, "data.batch_size": 8, "data.per_class": 2, "model.embed_dim": 8,
+        "model.dtype": "float32", "train.duration": "2 steps", "train.eval_every": "1 steps",
+    }  # fmt: skip
+    config = [f"--config={ROOT / 'configs/zero_shot.py'}"]
+    config += [f"--config.{name}={value}" for name, value in small.items()]
+    assert launch.main(["train", workdir, *config]) == 0
+    capsys.readouterr()
+    assert launch.main(["evaluate", workdir, "--protocol=small", "--generalised"]) == 0
+    out = capsys.readouterr().out
+    assert "category: 16 queries, 16 in the gallery" in out
+    assert "generalised: 16 queries, 80 in the gallery" in out
+    assert "row: mAP-voc@all" in out and "mAP@200/hits" in out
+    assert f"gallery listed, photo_render {render}" in out
+    assert "checkpoint best by category/mAP@all of the val split" in out
+
+
+def test_the_page_names_every_protocol():
+    """docs/protocols.md has each protocol by its name, and no other with such a name."""
+    page = (ROOT / "docs/protocols.md").read_text()
+    for name in protocol_names():
+        stem = name.removesuffix("_paper")
+        assert f"`{stem}`" in page or stem in page, name
+    named = set(re.findall(r"`((?:sketchy|tu_berlin|quickdraw|qmul|fs_coco)_\w+)`", page))
+    assert named - {"sketchy_ext", "tu_berlin_ext", "quickdraw_ext"} <= set(protocol_names())
