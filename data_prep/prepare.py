@@ -158,7 +158,8 @@ def _compared(
             "nothing was written: --on_counts=note goes on, and every result will say so"
         )
     about = apply_protocol.remembered(protocol, own, items, differing)
-    notes = [f"{len(differing)} counts are not the protocol's"] if differing else []
+    title = f"{len(differing)} counts are not the protocol's:"
+    notes = _few(title, differing).splitlines() if differing else []
     return dataclasses.replace(
         scan, notes=(*scan.notes, *notes), details={**scan.details, "protocol": about}
     )

@@ -117,7 +117,11 @@ def test_other_counts_stop_and_are_listed(raw, mine, tmp_path):
     assert "2 counts differ" in message and not (tmp_path / "d/mine").exists()
     _, report = ready(raw, tmp_path, mine(counts=counts), on_counts="note")
     assert len(report["protocol"]["counts_that_differ"]) == 2
-    assert "2 counts are not the protocol's" in report["notes"]
+    assert report["notes"][-3:] == [
+        "2 counts are not the protocol's:",
+        "  test sketches: 8 here, 9 expected",
+        "  sketches to train and validate on: 12 here, 11 expected",
+    ]
 
 
 def test_counts_of_single_classes_are_compared(raw, mine, tmp_path):
