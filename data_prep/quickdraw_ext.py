@@ -16,7 +16,7 @@ from data_prep.download import Source
 from data_prep.items import Scan, class_items, found_dir, named_alike
 
 SKETCHES = ("QuickDraw_sketches_final", "QuickDraw_sketches", "sketches")
-PHOTOS = ("QuickDraw_images_final", "EXTEND_image_quickdraw", "QuickDraw_images", "photos")
+PHOTOS = ("QuickDraw_images_final", "EXTEND_image_quickdraw", "images", "photos")
 _ADDRESS = "http://datasets.cvc.uab.es/QuickDraw/"
 
 

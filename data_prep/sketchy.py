@@ -30,7 +30,14 @@ from data_prep.sketchy_lists import flagged, info_dir, mark_testset
 from sbir_jax.config import nearest
 from sbir_jax.data.svg import read_svg
 
-_RENDERED = ("", "256x256", "rendered_256x256/256x256", "rendered_256x256", "Sketchy")
+_RENDERED = (
+    "",
+    "256x256",
+    "rendered_256x256/256x256",
+    "rendered_256x256",
+    "Sketchy/256x256",
+    "Sketchy",
+)
 _VECTORS = ("sketches-06-04/sketches", "sketches-06-04", "sketches")
 
 RENDERINGS = (

@@ -81,10 +81,13 @@ def test_sketchy_extended_reads_the_repackaged_bundle(extended):
     for side in ("photo", "sketch"):
         tx = rendered / side / "tx_000000000000"
         tx.rename(tx.with_name("tx_000000000000_ready"))
-    (extended / "EXTEND_image_sketchy").rename(rendered / "EXTEND_image_sketchy_ready")
-    rendered.rename(extended / "Sketchy")
-    ready = {(i.instance_id, i.modality) for i in scan("sketchy_ext", extended).items}
-    assert ready == plain
+    (extended / "Sketchy").mkdir()
+    rendered.rename(extended / "Sketchy/256x256")
+    extend = extended / "EXTEND_image_sketchy"
+    extend.rename(extended / "Sketchy/EXTEND_image_sketchy_ready")
+    for raw in (extended, extended / "Sketchy"):
+        ready = {(i.instance_id, i.modality) for i in scan("sketchy_ext", raw).items}
+        assert ready == plain
 
 
 def test_sketchy_extended_without_the_extension_says_so(extended):

@@ -88,6 +88,11 @@ def test_the_splits_of_sketchy_extended_share_all_images():
         counts = load_protocol(name).counts
         assert counts.queries + counts.seen_sketches + counts.held_back_sketches == 75_481
         assert counts.gallery["listed"] + counts.seen_photos["listed"] == 12_500 + 73_002
+        assert counts.gallery["extended"] + counts.seen_photos["extended"] == 73_002
+        # Each class lists its 100 originals; one original of all is not in EXTEND.
+        classes = len(load_protocol(name).unseen)
+        assert counts.gallery["listed"] - counts.gallery["extended"] == 100 * classes
+        assert counts.gallery["distinct"] + counts.seen_photos["distinct"] == 73_003
 
 
 def test_splits_of_one_dataset_hold_the_same_classes():
