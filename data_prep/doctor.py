@@ -74,6 +74,10 @@ def _of_dataset(path: Path, protocols: dict[str, str]) -> Iterator[Finding]:
     try:
         dataset = open_dataset(path.name, path.parent)
         report = json.loads((path / "prepare_report.json").read_text())
+        if absent := [key for key in ("totals", "split_leakage", *_NOTES) if key not in report]:
+            raise DatasetError(
+                f"{path}/prepare_report.json: has no {absent[0]!r}; prepare the dataset again"
+            )
         _require_records(dataset, report)
     except DatasetError as error:
         yield Finding("problem", str(error))

@@ -50,12 +50,16 @@ def test_a_healthy_dataset_has_no_problem(data):
     [
         (lambda d: (d / "pacs/index.npz").write_bytes(b"x"), ["pacs: damaged"]),
         (lambda d: (d / "pacs/prepare_report.json").write_text("{"), ["pacs: damaged"]),
+        (
+            lambda d: (d / "pacs/prepare_report.json").write_text('{"fingerprint": "1"}'),
+            ["prepare_report.json: has no 'totals'"],
+        ),
         (lambda d: shutil.rmtree(d / "pacs/photo/1.0.0"), ["pacs"]),
         (lambda d: [p.write_bytes(b"") for p in d.glob("pacs/sketch/1.0.0/*test*")], ["sketch"]),
         (lambda d: shutil.rmtree(d / "pacs"), ["no prepared dataset"]),
         (lambda d: shutil.rmtree(d), ["no such directory"]),
     ],
-    ids=["index", "report", "side", "shard", "dataset", "directory"],
+    ids=["index", "report", "old report", "side", "shard", "dataset", "directory"],
 )
 def test_damage_is_a_problem(data, damage, words):
     """A broken or absent index, report, side, shard, dataset or directory is named."""
