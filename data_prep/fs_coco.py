@@ -76,7 +76,7 @@ def read_fs_coco(data: bytes) -> np.ndarray:
             if [int(state) for state in point["pen_state"]] == [1, 0, 0]:  # the pen is lifted
                 strokes.append([])
         points = [np.asarray(stroke).reshape(-1, 2) for stroke in strokes]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise BadImage(f"not strokes of FS-COCO ({error})") from error
     return rasterise(points, frame=(0, 0, 1, 1))
 
