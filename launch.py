@@ -48,6 +48,7 @@ RUN_ERRORS = {
     "sbir_jax.plots": "PlotsMissing",
     "sbir_jax.ranking.trec": "TrecError",
     "data_prep.items": "PrepareError",
+    "data_prep.doctor": "ProblemsFound",
 }
 
 # Flags of `evaluate` that are short for --config.eval.NAME.
@@ -130,6 +131,28 @@ def weights(given: Given, overrides: list[str]) -> None:
     print(f"wrote {out}; to start a run from it: --config.model.weights={out}")
 
 
+def doctor(given: Given, overrides: list[str]) -> None:
+    """Look over the machine and the prepared datasets; the exit code is 1 if anything is wrong."""
+    _ready_libraries()
+    from data_prep.doctor import ProblemsFound, data_findings
+    from data_prep.items import BadArgument
+    from sbir_jax.machine import machine_findings
+
+    problems = 0
+    try:
+        for findings in (
+            machine_findings(),
+            data_findings(Path(given["data_dir"]), given["protocol"]),
+        ):
+            for finding in findings:
+                print(finding, flush=True)
+                problems += finding.kind == "problem"
+    except BadArgument as error:
+        raise UsageError(str(error)) from error
+    if problems:
+        raise ProblemsFound(f"{problems} problem{'s' * (problems > 1)} found")
+
+
 def configs(given: Given, overrides: list[str]) -> None:
     """List the config files, each with the first line of its docstring."""
     print(config_list(CONFIGS))
@@ -167,6 +190,8 @@ VERBS = {
         evaluate,
         {
             "workdir": Flag("directory of a run; results go there"),
+            "dataset": Flag("another prepared dataset to measure the run on", _RUN),
+            "protocol": Flag("published protocol whose metrics to report", _RUN),
             "generalised": Flag("also rank with the training photos in the gallery", _RUN, False),
             "config": Flag(
                 "config file, where there is no run (--checkpoint=none or pretrained)", _RUN
@@ -233,6 +258,14 @@ VERBS = {
             "from a file": "--arch=vit_small_patch14_dinov2 --from=downloads/model.safetensors",
         },
     ),
+    "doctor": Verb(
+        doctor,
+        {
+            "data_dir": Flag("directory of prepared datasets", default="data"),
+            "protocol": Flag("published protocol that has to be able to run"),
+        },
+        {"": "--data_dir=data"},
+    ),
     "configs": Verb(configs),
     "show": Verb(
         show,
@@ -267,6 +300,8 @@ def _evaluate_run(given: Given, overrides: list[str]) -> None:
         checkpoint=checkpoint,
         split=split,
         run=run,
+        elsewhere=given["dataset"],
+        protocol=given["protocol"],
         generalised=given["generalised"],
         trec=trec,
         trec_depth=depth,
