@@ -78,15 +78,15 @@ STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 def run(recipe: str, seed: int, data_dir: str, out: Path) -> None:
     """Trains and evaluates in this process."""
-    import launch
     from sbir_jax.config import resolve
     from sbir_jax.overrides import load_config
+    from sbir_jax.verbs import runs
 
-    launch._ready_libraries()
+    runs.ready_libraries()
     from sbir_jax.evaluate import evaluate_workdir
     from sbir_jax.train import train
 
-    config = load_config(str(ROOT / "configs/pacs_cpu.py"), ROOT / "configs")
+    config = load_config(str(ROOT / "configs/pacs_cpu.py"), runs.CONFIGS)
     config.update_from_flattened_dict(COMMON | RECIPES[recipe])
     config.seed, config.data.dir = seed, data_dir
     workdir, settings = workdir_of(recipe, seed, out), resolve(config)
