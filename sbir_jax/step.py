@@ -57,12 +57,6 @@ class TrainState:
         """Parameters and state of the model that validation scores: the average, if any."""
         return self.ema.model(self.params) if self.ema else (self.params, self.model_state)
 
-    def started_from(self, params: Any, model_state: Any) -> TrainState:
-        """This state with another model, where the average, if any, starts anew."""
-        average = self.ema and Average(pick(params, self.ema.params), model_state)
-        average = jax.tree.map(jnp.copy, average)  # a step cannot be given one array twice
-        return dataclasses.replace(self, params=params, model_state=model_state, ema=average)
-
 
 def draw(run: RunConfig, *, classes: int) -> tuple[dict, dict, dict]:
     """First parameters and state of the model, and parameters of the loss, from the run's seed.

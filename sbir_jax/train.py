@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -25,13 +26,14 @@ from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
+from sbir_jax.ema import Average
 from sbir_jax.evaluate import Evaluator, load_model
 from sbir_jax.models import dual
 from sbir_jax.models.weights import load as load_weights
 from sbir_jax.models.weights import place
 from sbir_jax.optim import everything
 from sbir_jax.overrides import stored_config
-from sbir_jax.paths import by_path
+from sbir_jax.paths import by_path, pick
 from sbir_jax.step import TrainState, draw, make_init, make_train_step
 from sbir_jax.workdir import check_same_run, remember_run, write_json
 from sbir_jax.writer import MetricWriter
@@ -195,24 +197,33 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
         raise ConfigError(f"config.train.init_from={str(source)!r}: no run there (no config.json)")
     theirs = resolve(stored_config(source))
     step, params, model_state = load_model(theirs, source, "best", like.params, like.model_state)
-    return state.started_from(params, model_state), f"starting from step {step} of {source}"
+    return _with_model(state, params, model_state), f"starting from step {step} of {source}"
 
 
 def _start_pretrained(
     run: RunConfig, state: TrainState, workdir: Path, mesh: Mesh
 ) -> tuple[TrainState, str]:
     weights = load_weights(run.model.weights, run.model.backbone)
-    model = place(weights, state.params, state.model_state)
+    params, model_state = place(weights, state.params, state.model_state)
     write_json(workdir / "weights.json", weights.about())
     return (
-        state.started_from(*sharding.put_copy(mesh, model)),
+        _with_model(state, *sharding.put_copy(mesh, (params, model_state))),
         f"starting from published weights: {weights.arch} of {weights.source}, licence "
         f"{weights.licence}",
     )
 
 
+def _with_model(state: TrainState, params: Any, model_state: Any) -> TrainState:
+    """The state with another model, which the moving average then starts from."""
+    average = state.ema
+    if average:  # copies: the step could not be given one array twice
+        average = Average(pick(params, average.params), model_state)
+        average = jax.tree.map(jnp.copy, average)
+    return dataclasses.replace(state, params=params, model_state=model_state, ema=average)
+
+
 def _live_norms(run: RunConfig, like: TrainState) -> bool:
-    """Whether some BatchNorm trains on the statistics of its batch."""
+    """Whether some BatchNorm trains on the statistics of its batch: the backbone's, or a head's."""
     norms = [path for path in by_path(like.model_state) if path.endswith("/var")]
     return any(run.model.batch_norm == "live" or path.startswith("heads/") for path in norms)
 

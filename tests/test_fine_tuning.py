@@ -120,7 +120,7 @@ def test_the_validation_of_a_run_is_of_its_average(averaged, mesh):
         mesh,
     )
     shapes = sharding.shapes_of(
-        mesh, lambda: dual.build(run.model, dual.init_key(0), image_size=32)[1:]
+        mesh, lambda: dual.build(run.model, dual.init_key(0), image_size=run.data.image_size)[1:]
     )
     like = dict(zip(("params", "model_state"), shapes, strict=True))
     scores = [
@@ -183,7 +183,7 @@ def test_the_first_line_of_a_run_counts_what_is_trained(averaged, tmp_path, mesh
     """Trained and frozen parameters, as counted here from the shapes."""
     run, workdir = averaged
     train(run, workdir, mesh=mesh)  # finished: it says what it is and stops
-    params = by_path(dual.build(run.model, dual.init_key(0), image_size=32)[1])
+    params = by_path(dual.build(run.model, dual.init_key(0), image_size=run.data.image_size)[1])
     frozen = sum(x.size for path, x in params.items() if path.startswith("stems"))
     trained = sum(x.size for x in params.values()) - frozen
     first = capfd.readouterr().err.splitlines()[0]
