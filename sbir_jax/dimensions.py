@@ -21,7 +21,8 @@ from jax.sharding import Mesh
 from sbir_jax import compress, plots, sharding
 from sbir_jax.config import RunConfig
 from sbir_jax.data.source import open_dataset
-from sbir_jax.evaluate import Evaluator, _parameters, as_measured
+from sbir_jax.evaluate import Evaluator
+from sbir_jax.load import as_measured, parameters
 from sbir_jax.models import dual
 from sbir_jax.ranking.expected import by_chance
 from sbir_jax.ranking.rank import rank
@@ -244,7 +245,7 @@ def _embed(
 ) -> dict[tuple[str, str], np.ndarray]:
     """Embeddings by (split, side), from `workdir/embeddings` where they have been made before."""
     run = evaluator.run
-    _, *state = _parameters(run, workdir, checkpoint, evaluator.mesh)
+    _, *state = parameters(run, workdir, checkpoint, evaluator.mesh)
     digest = hashlib.sha256(evaluator.dataset.fingerprint.encode())
     digest.update(repr((run.model, run.data.image_size, run.data.load_size, run.data.fit)).encode())
     for leaf in jax.tree.leaves(state):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,14 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from sbir_jax import report, results, sharding, tables
-from sbir_jax.checkpoint import restore_from
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.pipeline import decoded
 from sbir_jax.data.sampling import class_confusion
 from sbir_jax.data.source import Dataset, open_dataset
-from sbir_jax.ema import Average
 from sbir_jax.embeddings import Embeddings
+from sbir_jax.load import as_measured, named, parameters
 from sbir_jax.measure import check_metric, chosen, joined, measure, rank_all
 from sbir_jax.models import dual
-from sbir_jax.models.weights import load as load_weights
-from sbir_jax.models.weights import place
-from sbir_jax.optim import trained_paths
-from sbir_jax.paths import by_path, pick
 from sbir_jax.protocol import protocol_settings, seen_splits
 from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
@@ -170,7 +164,7 @@ def evaluate_workdir(
     if not levels:
         raise ConfigError(f"--split={split}: no sketch of {dataset.name!r} has a relevant photo")
     names = chosen(run.eval, levels, generalised=generalised)
-    step, params, model_state = _parameters(run, workdir, checkpoint, mesh)
+    step, params, model_state = parameters(run, workdir, checkpoint, mesh)
     with stopwatch() as embedding:
         wanted = [(split, side) for side in dual.MODALITIES]
         wanted += [(of, "photo") for of in seen_splits(dataset, split) if generalised]
@@ -206,9 +200,8 @@ def evaluate_workdir(
             "compile_seconds": embedding["compile_seconds"] + times["compile_seconds"],
         },
     }
-    which = named(checkpoint, step)
-    which += ", moving average" if run.optim.ema and step else ""
-    print(tables.of_evaluation(entry, f"{dataset.name}, {split} split, {which}"))
+    title = f"{dataset.name}, {split} split, {named(run, checkpoint, step)}"
+    print(tables.of_evaluation(entry, title))
     if dataset.protocol:
         rule = f" by {run.eval.metric} of the val split" if checkpoint == "best" else ""
         print(tables.of_protocol(entry, checkpoint=f"checkpoint {checkpoint}{rule}"))
@@ -225,80 +218,6 @@ def evaluate_workdir(
         results.write_trec(trec, sketches, photos, levels, nearest[:, :trec_depth])
         print(f"wrote run.txt and qrels.txt into {trec}")
     return entry
-
-
-def as_measured(run: RunConfig, checkpoint: str) -> RunConfig:
-    """The settings of a checkpoint's model: of "pretrained", the published backbone alone.
-
-    Then embeddings are its pooled features, and one tower does both sides.
-
-    Raises:
-      ConfigError: the run names no published weights.
-    """
-    if checkpoint != "pretrained":
-        return run
-    if not run.model.weights:
-        raise ConfigError(
-            "config.model.weights='': --checkpoint=pretrained needs published weights"
-        )
-    features = dual.model_spec(run.model, run.data.image_size).features
-    model = dataclasses.replace(
-        run.model, towers="shared", head="none", embed_dim=features, prompts=0, lora_rank=0
-    )
-    return dataclasses.replace(run, model=model)
-
-
-def named(checkpoint: str, step: int) -> str:
-    """What a checkpoint is, in words, for titles."""
-    words = {"none": "untrained", "pretrained": "published weights, no training here"}
-    return words.get(checkpoint, f"checkpoint of step {step} ({checkpoint})")
-
-
-def _parameters(run: RunConfig, workdir: Path, checkpoint: str, mesh: Mesh) -> tuple[int, Any, Any]:
-    """(step, params, model_state) of a checkpoint, with `run` as `as_measured` gives it.
-
-    Raises:
-      CheckpointError: there is no such checkpoint, or it is not of this model.
-      WeightsError: published weights that cannot be read, or are not of this backbone.
-    """
-
-    def draw() -> tuple[Any, Any]:
-        key, size = dual.init_key(run.seed), run.data.image_size
-        return dual.build(run.model, key, image_size=size)[1:]
-
-    if checkpoint == "none":
-        return 0, *sharding.put_copy(mesh, draw())
-    if checkpoint == "pretrained":
-        weights = load_weights(run.model.weights, run.model.backbone)
-        return 0, *sharding.put_copy(mesh, place(weights, *jax.eval_shape(draw)))
-    return load_model(run, workdir, checkpoint, *sharding.shapes_of(mesh, draw))
-
-
-def load_model(
-    run: RunConfig, workdir: Path, which: str, params: Any, model_state: Any
-) -> tuple[int, Any, Any]:
-    """The model of a checkpoint as it is evaluated: of a run with `optim.ema`, the average.
-
-    Args:
-      run: of the workdir.
-      workdir: where the run is.
-      which: best, latest or a step.
-      params, model_state: what they are like: shapes, dtypes and shardings.
-
-    Returns:
-      (step, params, model_state).
-
-    Raises:
-      CheckpointError: there is no such checkpoint, or it is of another model.
-    """
-    wanted = {"params": params, "model_state": model_state}
-    if run.optim.ema:
-        moved = trained_paths(run.optim, by_path(params))
-        wanted = {"params": params, "ema": Average(pick(params, moved), model_state)}
-    step, items = restore_from(workdir, which, wanted, metric=run.eval.metric)
-    if run.optim.ema:
-        return step, *items["ema"].model(items["params"])
-    return step, items["params"], items["model_state"]
 
 
 def _draw_retrievals(dataset: Dataset, split: str, nearest: np.ndarray, *, fit: str) -> Image.Image:

@@ -18,7 +18,8 @@ from jax.sharding import Mesh
 from sbir_jax import sharding
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.source import Dataset, open_dataset
-from sbir_jax.evaluate import Evaluator, _parameters, as_measured, named
+from sbir_jax.evaluate import Evaluator
+from sbir_jax.load import as_measured, named, parameters
 from sbir_jax.models import dual
 from sbir_jax.ranking.expected import by_chance
 from sbir_jax.ranking.rank import rank
@@ -68,7 +69,7 @@ def knn_workdir(
     mesh, run = mesh or sharding.make_mesh(), as_measured(run, checkpoint)
     dataset = open_dataset(run.data.name, run.data.dir)
     _check_classes(dataset, split)
-    step, *state = _parameters(run, workdir, checkpoint, mesh)
+    step, *state = parameters(run, workdir, checkpoint, mesh)
     # Where photos search photos, the sketch side holds photos too.
     words = {"sketch": "sketch" if dataset.channels["sketch"] == 1 else "query", "photo": "photo"}
     rows = []
@@ -89,7 +90,7 @@ def knn_workdir(
                 {"features": features, "query": words[query], "among": words[among], **found}
             )
     title = f"{dataset.name}, {split} split classified by the training images, "
-    title += named(checkpoint, step)
+    title += named(run, checkpoint, step)
     print(_table(rows, title))
     path = workdir / f"knn_{split}_{checkpoint}.json"
     workdir.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,8 @@ from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
 from sbir_jax.ema import Average
-from sbir_jax.evaluate import Evaluator, load_model
+from sbir_jax.evaluate import Evaluator
+from sbir_jax.load import load_model
 from sbir_jax.models import dual
 from sbir_jax.models.weights import load as load_weights
 from sbir_jax.models.weights import place
@@ -112,7 +113,8 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
         ) as writer:
             writer.note(_describe(dataset, feed, mesh, like.params, optimizer))
             writer.note(origin)
-            if run.train.chunk and _live_norms(run, like):
+            still = {"stems", "trunks"} if run.model.batch_norm == "frozen" else set()
+            if run.train.chunk and like.model_state.keys() - still - {"pixels"}:
                 writer.note(f"BatchNorm's statistics are of {run.train.chunk} pairs (train.chunk)")
             if start == total:
                 writer.note("this run is finished; nothing to do")
@@ -197,7 +199,7 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
         raise ConfigError(f"config.train.init_from={str(source)!r}: no run there (no config.json)")
     theirs = resolve(stored_config(source))
     step, params, model_state = load_model(theirs, source, "best", like.params, like.model_state)
-    return _with_model(state, params, model_state), f"starting from step {step} of {source}"
+    return _started(state, params, model_state), f"starting from step {step} of {source}"
 
 
 def _start_pretrained(
@@ -207,25 +209,19 @@ def _start_pretrained(
     params, model_state = place(weights, state.params, state.model_state)
     write_json(workdir / "weights.json", weights.about())
     return (
-        _with_model(state, *sharding.put_copy(mesh, (params, model_state))),
+        _started(state, *sharding.put_copy(mesh, (params, model_state))),
         f"starting from published weights: {weights.arch} of {weights.source}, licence "
         f"{weights.licence}",
     )
 
 
-def _with_model(state: TrainState, params: Any, model_state: Any) -> TrainState:
-    """The state with another model, which the moving average then starts from."""
+def _started(state: TrainState, params: Any, model_state: Any) -> TrainState:
+    """A first state with another model in it; a moving average starts there too."""
     average = state.ema
     if average:  # copies: the step could not be given one array twice
         average = Average(pick(params, average.params), model_state)
         average = jax.tree.map(jnp.copy, average)
     return dataclasses.replace(state, params=params, model_state=model_state, ema=average)
-
-
-def _live_norms(run: RunConfig, like: TrainState) -> bool:
-    """Whether some BatchNorm trains on the statistics of its batch: the backbone's, or a head's."""
-    norms = [path for path in by_path(like.model_state) if path.endswith("/var")]
-    return any(run.model.batch_norm == "live" or path.startswith("heads/") for path in norms)
 
 
 def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter, *, counted: bool) -> Any:

@@ -14,7 +14,7 @@ from sbir_jax import backbones
 from sbir_jax.backbones import Backbone, ViTSpec
 from sbir_jax.config import ConfigError, ModelConfig, RunConfig, default_config, resolve
 from sbir_jax.models import dual
-from sbir_jax.models.backbone import flat
+from sbir_jax.paths import by_path
 
 NAME = "vit_tiny_patch16"
 
@@ -58,7 +58,7 @@ def test_low_rank_updates_change_nothing_at_first():
     """With the same weights, a model with lora_rank=3 embeds as one without, until B moves."""
     plain = build(towers="shared")
     graphdef, params, state = build(towers="shared", lora_rank=3)
-    own = {name: value for name, value in flat(params).items() if "lora" in name}
+    own = {name: value for name, value in by_path(params).items() if "lora" in name}
     assert {name.rpartition("/")[2] for name in own} == {"lora_a", "lora_b"}
     shapes = {n.removeprefix("trunks/both/blocks/"): v.shape for n, v in own.items()}
     assert shapes == {
@@ -67,7 +67,7 @@ def test_low_rank_updates_change_nothing_at_first():
         for layer, width in (("qkv", 48), ("proj", 16))
         for part, shape in (("a", (16, 3)), ("b", (3, width)))
     }
-    shared = flat(plain[1])
+    shared = by_path(plain[1])
     tree = jax.tree_util.tree_map_with_path(
         lambda path, x: shared.get(jax.tree_util.keystr(path, simple=True, separator="/"), x),
         params,
@@ -95,7 +95,7 @@ def test_low_rank_updates_change_nothing_at_first():
 def test_prompts_are_of_one_side_each(towers):
     """One set a side over whatever is shared; each moves its own side's embeddings alone."""
     graphdef, params, state = build(towers=towers, prompts=2)
-    assert {n: v.shape for n, v in flat(params).items() if "prompt" in n} == {
+    assert {n: v.shape for n, v in by_path(params).items() if "prompt" in n} == {
         "prompts/photo": (2, 16),
         "prompts/sketch": (2, 16),
     }
@@ -142,7 +142,7 @@ def test_no_head_embeds_with_the_features():
     """head='none': embeddings are the pooled features, normalised, and there are no parameters."""
     config = ModelConfig(backbone=NAME, embed_dim=16, head="none")
     graphdef, params, state = dual.build(config, jax.random.key(0), image_size=16)
-    assert not flat(params.get("heads", {}))
+    assert not by_path(params.get("heads", {}))
     headless = dual.define(config, image_size=16, headless=True)
     features = dual.apply_embed(headless, params, state, images()[1], "photo")
     wanted = features / np.linalg.norm(features, axis=1, keepdims=True)

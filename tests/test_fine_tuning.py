@@ -32,9 +32,7 @@ def mesh():
 def started(run: RunConfig, mesh):
     """(step function, first state, batch): as in a run, at a constant learning rate."""
     optimizer = optimizer_of(run, run.optim)
-    step = make_train_step(
-        run, dual.define(run.model, image_size=run.data.image_size), optimizer, mesh
-    )
+    step = make_train_step(run, dual.define(run.model, image_size=32), optimizer, mesh)
     state = sharding.put_copy(mesh, make_init(run, optimizer, classes=3)())
     return step, state, sharding.put_rows(mesh, draw_batch())
 
@@ -116,11 +114,11 @@ def test_the_validation_of_a_run_is_of_its_average(averaged, mesh):
     evaluator = Evaluator(
         run,
         open_dataset(run.data.name, run.data.dir),
-        dual.define(run.model, image_size=run.data.image_size),
+        dual.define(run.model, image_size=32),
         mesh,
     )
     shapes = sharding.shapes_of(
-        mesh, lambda: dual.build(run.model, dual.init_key(0), image_size=run.data.image_size)[1:]
+        mesh, lambda: dual.build(run.model, dual.init_key(0), image_size=32)[1:]
     )
     like = dict(zip(("params", "model_state"), shapes, strict=True))
     scores = [
@@ -183,7 +181,7 @@ def test_the_first_line_of_a_run_counts_what_is_trained(averaged, tmp_path, mesh
     """Trained and frozen parameters, as counted here from the shapes."""
     run, workdir = averaged
     train(run, workdir, mesh=mesh)  # finished: it says what it is and stops
-    params = by_path(dual.build(run.model, dual.init_key(0), image_size=run.data.image_size)[1])
+    params = by_path(dual.build(run.model, dual.init_key(0), image_size=32)[1])
     frozen = sum(x.size for path, x in params.items() if path.startswith("stems"))
     trained = sum(x.size for x in params.values()) - frozen
     first = capfd.readouterr().err.splitlines()[0]

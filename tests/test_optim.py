@@ -64,10 +64,8 @@ def test_other_schedules_fall_in_a_line_or_not_at_all(warmup, total):
 
 def test_only_kernels_decay(small_model):
     """With zero gradient a step shrinks every kernel by lr x decay, and nothing else moves."""
-    _, params, _ = dual.build(
-        ModelConfig(embed_dim=4, head="mlp"), jax.random.key(0), image_size=32
-    )
-    params = by_path(params)
+    config = ModelConfig(embed_dim=4, head="mlp")
+    params = by_path(dual.build(config, jax.random.key(0), image_size=32)[1])
     config = OptimConfig(name="sgd", lr=0.5, weight_decay=0.1, clip_norm=0.0)
     after = run_steps(config, params, [jax.tree.map(jnp.zeros_like, params)])
     kernels = [path for path in params if path.endswith("/kernel")]

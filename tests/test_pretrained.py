@@ -17,8 +17,9 @@ from tiny import TINY, stored, tiny_run
 from sbir_jax import backbones, sharding
 from sbir_jax.config import ConfigError
 from sbir_jax.data.source import open_dataset
-from sbir_jax.evaluate import Evaluator, _parameters, as_measured, evaluate_workdir
+from sbir_jax.evaluate import Evaluator, evaluate_workdir
 from sbir_jax.knn import knn_workdir
+from sbir_jax.load import as_measured, parameters
 from sbir_jax.models import dual
 from sbir_jax.models.weights import load
 from sbir_jax.train import train
@@ -78,7 +79,7 @@ def test_pretrained_evaluates_the_published_backbone_alone(source, tiny_data, tm
     )
     assert (entry["checkpoint"], entry["step"]) == ("pretrained", 0)
     alone = as_measured(run, "pretrained")
-    step, params, state = _parameters(alone, tmp_path, "pretrained", mesh)
+    step, params, state = parameters(alone, tmp_path, "pretrained", mesh)
     evaluator = Evaluator(
         alone, open_dataset(TINY, tiny_data), dual.define(alone.model, image_size=32), mesh
     )

@@ -20,10 +20,10 @@ from sbir_jax import backbones
 from sbir_jax.backbones import Backbone, ResNetSpec, ViTSpec
 from sbir_jax.config import ModelConfig
 from sbir_jax.models import dual
-from sbir_jax.models.backbone import flat
 from sbir_jax.models.licences import licence_of
 from sbir_jax.models.weight_files import WeightsError
 from sbir_jax.models.weights import load, place, save
+from sbir_jax.paths import by_path
 
 # A ResNet of two blocks, as its published file would list it.
 NORM = {"weight": (), "bias": (), "running_mean": (), "running_var": ()}
@@ -339,8 +339,8 @@ def test_all_towers_hold_the_published_values(towers, tmp_path):
     weights = load(write(tmp_path, drawn.weights(SHAPES), CONFIG), "resnet18")
     config = ModelConfig(backbone="resnet18", towers=towers, embed_dim=4)
     _, *before = dual.build(config, jax.random.key(0), image_size=32)
-    after = [flat(tree) for tree in place(weights, *before)]
-    heads = {n: v for n, v in flat(before[0]).items() if n.startswith("heads")}
+    after = [by_path(tree) for tree in place(weights, *before)]
+    heads = {n: v for n, v in by_path(before[0]).items() if n.startswith("heads")}
     assert heads and all(after[0][name] is value for name, value in heads.items())
     for tree in after:
         for name, value in tree.items():

@@ -8,6 +8,7 @@ from flax import nnx
 
 from sbir_jax.backbones import ConvNeXtSpec, ResNetSpec, Spec, VGGSpec, ViTSpec
 from sbir_jax.models import convnext, resnet, vgg, vit
+from sbir_jax.paths import by_path
 
 _FAMILIES = {ResNetSpec: resnet, VGGSpec: vgg, ConvNeXtSpec: convnext, ViTSpec: vit}
 
@@ -33,13 +34,7 @@ class Backbone(nnx.Module):
         return self.trunk(self.stem(images, train=train), train=train)
 
 
-def flat(tree: dict) -> dict[str, jax.Array]:
-    """{'trunk/blocks/0/convs/1/kernel': leaf, ...} of a pure dict, in its order."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
 def shapes_of(spec: Spec) -> dict[str, jax.ShapeDtypeStruct]:
     """Every array of a backbone, parameters and BatchNorm's statistics, by path; none is made."""
     model = nnx.eval_shape(lambda: Backbone(spec, rngs=nnx.Rngs(0)))
-    return flat(nnx.to_pure_dict(nnx.state(model)))
+    return by_path(nnx.to_pure_dict(nnx.state(model)))

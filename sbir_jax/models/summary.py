@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sbir_jax.backbones import BACKBONES, Spec, ViTSpec
-from sbir_jax.models.backbone import Backbone, flat
+from sbir_jax.models.backbone import Backbone
 from sbir_jax.models.weights import Weights
+from sbir_jax.paths import by_path
 
 
 def cost(spec: Spec, image_size: int) -> tuple[int, float]:
@@ -28,7 +29,7 @@ def cost(spec: Spec, image_size: int) -> tuple[int, float]:
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     forward = jax.jit(lambda params, rest, images: nnx.merge(graphdef, params, rest)(images))
     flops = forward.lower(params, rest, images).cost_analysis()["flops"]
-    return sum(x.size for x in flat(nnx.to_pure_dict(params)).values()), flops
+    return sum(x.size for x in by_path(nnx.to_pure_dict(params)).values()), flops
 
 
 def summary(weights: Weights) -> str:
