@@ -138,16 +138,6 @@ def make_directory(flag: str, path: Path | None) -> None:
         raise UsageError(f"--{flag}={path}: cannot be written to")
 
 
-def ready_libraries() -> None:
-    """Settles what must be settled before JAX, Grain and Orbax are imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # remarks of XLA about the host's CPU
-    from absl import logging
-
-    # Orbax and TFDS log each of their steps, and Orbax a traceback before an error of ours.
-    logging.set_verbosity(logging.FATAL)
-    flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl's global flags
-
-
 # Reading the command line
 
 

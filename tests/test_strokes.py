@@ -59,13 +59,14 @@ def test_a_frame_stretches_the_canvas_to_the_square():
 
 
 def test_far_outside_is_cut_and_nothing_is_an_error():
-    """Coordinates of 1e12 on a small canvas are cut; no strokes and NaN are refused in words."""
-    drawn = rasterise([np.array([(0, 5), (1e12, 5)])], size=32, line=0.1, frame=(0, 0, 10, 10))
+    """Coordinates of 1e8 on a small canvas are cut; no strokes and NaN are refused in words."""
+    drawn = rasterise([np.array([(0, 5), (1e8, 5)])], size=32, line=0.1, frame=(0, 0, 10, 10))
     assert (drawn[16] == 0).sum() > 28
     for strokes, reason in (
         ([], "without strokes"),
         ([np.empty((0, 2))], "without strokes"),
         ([np.array([(0, np.nan)])], "not finite"),
+        ([np.array([(0, 1e12)])], "beyond 1e"),
     ):
         with pytest.raises(BadImage, match=reason):
             rasterise(strokes)
@@ -197,6 +198,8 @@ def test_the_canvas_is_the_view_box_or_the_size():
         (b'<svg><path d="M0 0A1 1 0 0 0 2 2"/></svg>', "command 'A' cannot be read"),
         (b'<svg><path d="M0 0L1 1" transform="skewX(3)"/></svg>', "skewX"),
         (b"\x89PNG", "without lines"),
+        (b'<svg><path d="M1e999 0L1 1"/></svg>', "not finite"),
+        (b'<svg viewBox="0 0 1e-300 1"><path d="M0 0L1 1"/></svg>', "no area"),
     ],
 )
 def test_what_is_not_read_is_said(text, reason):

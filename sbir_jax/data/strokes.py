@@ -16,6 +16,8 @@ from sbir_jax.data.images import WHITE, BadImage
 # Drawn at so many times the size, then averaged.
 _OVERSAMPLING = 3
 INK = 0
+# Coordinates beyond it, or a canvas below its inverse, are those of a damaged file.
+_FARTHEST = 1e9
 
 
 def rasterise(
@@ -41,14 +43,14 @@ def rasterise(
       uint8 [size, size].
 
     Raises:
-      BadImage: no strokes, coordinates that are not finite, or a frame without area.
+      BadImage: no strokes, coordinates that are not finite or absurd, or a frame without area.
     """
     strokes = [np.asarray(stroke, np.float64).reshape(-1, 2) for stroke in strokes]
     strokes = [stroke for stroke in strokes if len(stroke)]
     if not strokes:
         raise BadImage("a drawing without strokes")
-    if not all(np.isfinite(stroke).all() for stroke in strokes):
-        raise BadImage("a drawing with coordinates that are not finite")
+    if not all((np.abs(stroke) <= _FARTHEST).all() for stroke in strokes):
+        raise BadImage(f"a drawing with coordinates that are not finite, or beyond {_FARTHEST:g}")
     scale, shift = _placed(strokes, frame, margin)
     large = size * _OVERSAMPLING
     width = max(1, round(line * large))
@@ -80,7 +82,7 @@ def strokes_of(drawing: object) -> list[np.ndarray]:
             strokes.append(np.stack([np.asarray(axis, np.float64) for axis in (x, y)], axis=1))
             if strokes[-1].ndim != 2:
                 raise ValueError("x and y are lists of numbers")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadImage(
             "not strokes: expected [[[x, ...], [y, ...]], ...] of equal lengths"
         ) from error
@@ -108,8 +110,8 @@ def _placed(
     """Factor and shift [2] from the drawing's unit to the unit square."""
     if frame is not None:
         corner, sides = np.array(frame[:2]), np.array(frame[2:])
-        if not (sides > 0).all():
-            raise BadImage("a drawing whose canvas has no area")
+        if not ((sides >= 1 / _FARTHEST) & (sides <= _FARTHEST)).all():
+            raise BadImage("a drawing whose canvas has no area, or no end")
         return 1 / sides, -corner / sides
     points = np.concatenate(strokes)
     low, high = points.min(axis=0), points.max(axis=0)

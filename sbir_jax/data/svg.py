@@ -50,8 +50,9 @@ def svg_strokes(data: bytes) -> tuple[list[np.ndarray], Frame | None]:
       BadImage: no lines in it, or a path that cannot be read.
     """
     reader = _Reader()
-    reader.feed(data.decode("utf-8", errors="replace"))
-    reader.close()
+    with np.errstate(all="ignore"):  # numbers too large become infinite, which `rasterise` refuses
+        reader.feed(data.decode("utf-8", errors="replace"))
+        reader.close()
     if not reader.strokes:
         raise BadImage("an SVG file without lines")
     return reader.strokes, reader.frame
