@@ -29,6 +29,7 @@ def retrieval_grid(
     query_names: Sequence[str] | None = None,
     result_names: Sequence[Sequence[str]] | None = None,
     title: str = "",
+    heading: str = "sketch",
     tile: int | None = None,
 ) -> Image.Image:
     """One row a query: the sketch, then its top-k photos, nearest first, right or wrong.
@@ -41,6 +42,7 @@ def retrieval_grid(
       query_names: n captions of the sketches, such as class names.
       result_names: n x k captions of the photos.
       title: a line above the grid.
+      heading: of the column of queries.
       tile: side in pixels to show images at; by default S, but at least 64 and at most 256.
 
     Raises:
@@ -66,7 +68,7 @@ def retrieval_grid(
     if title:
         _write(draw, (margin, margin), title, size=round(1.3 * text), room=width - 2 * margin)
     head = top - round(1.7 * text)
-    _write(draw, (margin, head), "sketch", size=text, room=tile, fill=_QUIET, centre=True)
+    _write(draw, (margin, head), heading, size=text, room=tile, fill=_QUIET, centre=True)
     for rank in range(k):
         x = left + rank * (tile + gap)
         _write(draw, (x, head), str(rank + 1), size=text, room=tile, fill=_QUIET, centre=True)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from data_prep_trees import encoded, photo, sketch
-from front_door import error_line
+from front_door import error_line, launch
 from served import make_index
 
 from sbir_jax import stopwatch
@@ -414,6 +414,33 @@ def test_no_body_makes_the_server_fail(client):
 def test_a_wrong_command_is_one_line(argv, code, words, capsys):
     """Before anything is loaded, one line that names the flag and what is valid."""
     assert words in error_line(capsys, "serve", *argv, code=code)
+
+
+@pytest.mark.parametrize(("host", "checked"), [("", True), ("0.0.0.0", False)])
+def test_it_listens_on_this_machine_alone_unless_told(
+    indexed, small_model, capsys, monkeypatch, host, checked
+):
+    """127.0.0.1 by default, where other host names are refused; --host opens it to all."""
+    import uvicorn
+
+    seen = {}
+
+    def run(self, sockets):
+        seen["address"] = sockets[0].getsockname()
+        # No lifespan: what is refused needs no engine.
+        answer = TestClient(self.config.app).get("/api/health", headers={"host": "other"})
+        seen["refused"] = answer.status_code == 400
+        sockets[0].close()
+        raise KeyboardInterrupt  # as uvicorn does after Ctrl-C
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    argv = [f"--index={indexed[0].folder}", f"--port={port}"]
+    assert launch.main(["serve", *argv, *([f"--host={host}"] if host else [])]) == 0
+    assert seen == {"address": (host or "127.0.0.1", port), "refused": checked}
+    assert f"http://{host or '127.0.0.1'}:{port}" in capsys.readouterr().out
 
 
 def test_a_taken_port_is_one_line(indexed, small_model, capsys):

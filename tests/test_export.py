@@ -94,6 +94,7 @@ def test_the_card_says_data_results_and_terms(exported):
     assert dataset["fingerprint"] in card and encoders.identity.weights in card
     assert "| mAP@all | 0.2500 | 0.1250 to 0.5000 | 0.0625 |" in card
     assert "of another checkpoint" not in card
+    assert "protocol: none of the literature" in card
     assert "starting weights: none, drawn at random" in card
     about = json.loads((out / "encoders.json").read_text())
     assert about["preprocessing"] == {"fit": "pad", "load_size": 36, "image_size": 32}

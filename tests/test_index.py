@@ -118,10 +118,12 @@ def test_directories_are_added_and_removed(encoders, photos, tmp_path):
     save(photo(50), tmp_path / "more/x.png")
     out = tmp_path / "index"
     Index.build(photos / "a", encoders, out)
+    (tmp_path / "more/bad.png").write_bytes(b"")
     both = Index.build(tmp_path / "more", encoders, out)
     assert len(both) == 5
     (photos / "a/0.png").unlink()
-    both = Index.build(photos / "a", encoders, out)
+    both = Index.build(photos / "b/../a", encoders, out)
+    assert "more/bad.png" in (out / "bad.jsonl").read_text()
     assert sorted(names(both)) == ["2.png", "4.png", "6.png", "x.png"]
     assert remove(both, photos / "a") == 3
     left = Index.open(out)

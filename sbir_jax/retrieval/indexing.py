@@ -83,7 +83,7 @@ def update(photos: str | Path, encoders: Encoders, out: str | Path) -> Report:
       RetrievalError: no images there, `out` cannot be written, or holds an index of other
         encoders.
     """
-    root, out = Path(photos).absolute(), Path(out)
+    root, out = Path(os.path.abspath(photos)), Path(out)
     if not root.is_dir():
         raise RetrievalError(f"{photos}: {'not a directory' if root.exists() else 'not there'}")
     old = _opened(out, encoders)
@@ -119,8 +119,7 @@ def update(photos: str | Path, encoders: Encoders, out: str | Path) -> Report:
         "dim": encoders.dim,
     }
     _write(out, others + items, known, manifest)
-    with (out / "bad.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(file._asdict()) + "\n" for file in bad)
+    _write_bad(out / "bad.jsonl", bad, root)
     shutil.rmtree(parts.folder)
     return Report(len(others) + len(items), embedded, len(removed), tuple(bad))
 
@@ -131,7 +130,7 @@ def remove(index: Index, path: str | Path) -> int:
     Raises:
       RetrievalError: none of them is in the index, or it would be empty.
     """
-    path = Path(path).absolute()
+    path = Path(os.path.abspath(path))
     left = [item for item in index.items if not (item.file == path or path in item.file.parents)]
     if len(left) == len(index):
         raise RetrievalError(f"{path}: no photo of {index.folder} is there")
@@ -241,3 +240,12 @@ def _write(out: Path, items: Sequence[Item], known: Known, manifest: dict[str, A
     for thumbnail in (out / "thumbnails").glob("*/*.jpg"):
         if thumbnail.stem not in kept:
             thumbnail.unlink()
+
+
+def _write_bad(path: Path, bad: Sequence[Bad], root: Path) -> None:
+    """Replaces the bad files of a root; those of others stay."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    before = [Bad(**json.loads(line)) for line in lines]
+    others = [file for file in before if root not in Path(file.path).parents]
+    lines = [json.dumps(file._asdict()) + "\n" for file in (*others, *bad)]
+    path.write_text("".join(lines), encoding="utf-8")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sbir_jax import __version__
+from sbir_jax.config import RunConfig
+from sbir_jax.data.source import DatasetError, open_dataset
 from sbir_jax.models.licences import licence_of
 from sbir_jax.retrieval.encoders import Encoders
 
@@ -43,7 +45,7 @@ def model_card(encoders: Encoders) -> str:
         "## Training",
         "",
         f"- data: {dataset['name']}, fingerprint `{dataset['fingerprint']}`",
-        f"- protocol: {dataset.get('protocol') or 'none of the literature; splits of the dataset'}",
+        f"- protocol: {_protocol(run, dataset['fingerprint'])}",
         f"- towers: {run.model.towers}; embeddings: {run.model.normalize}; seed {run.seed}",
         f"- duration: {run.train.duration}; batches of {run.data.batch_size} pairs",
         f"- starting weights: {_start(run.model.weights)}",
@@ -65,6 +67,17 @@ def model_card(encoders: Encoders) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _protocol(run: RunConfig, fingerprint: str) -> str:
+    """The published protocol that the data was prepared for."""
+    try:
+        dataset = open_dataset(run.data.name, run.data.dir)
+    except DatasetError:
+        return "unknown: the prepared dataset is not at hand"
+    if dataset.fingerprint != fingerprint:
+        return "unknown: the dataset has been prepared again since"
+    return dataset.protocol["name"] if dataset.protocol else "none of the literature"
 
 
 def _start(weights: str) -> str:
@@ -91,7 +104,7 @@ def _results(workdir: Path, source: dict[str, Any]) -> list[str]:
         for level in entry["levels"] if same else ():
             metrics = {n: found for n, found in entry[level].items() if isinstance(found, dict)}
             lines += [
-                f"{entry['dataset']}, {entry['split']} split, {level}: "
+                f"{entry['dataset']}, {entry['split']} split, {level}{_by(entry)}: "
                 f"{entry[level]['queries']:,} queries, {entry[level]['gallery']:,} photos, "
                 f"{entry['distance']} distance, {entry['ties']} ties",
                 "",
@@ -101,6 +114,10 @@ def _results(workdir: Path, source: dict[str, Any]) -> list[str]:
                 "",
             ]
     return lines[:-1] or ["Not evaluated: `python launch.py evaluate` fills this in."]
+
+
+def _by(entry: dict[str, Any]) -> str:
+    return f", protocol {entry['protocol']['name']}" if "protocol" in entry else ""
 
 
 def _row(found: dict[str, Any]) -> str:

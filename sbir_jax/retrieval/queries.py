@@ -85,6 +85,7 @@ def picture(
     names: Sequence[str],
     squares: Sequence[np.ndarray],
     found: Sequence[Sequence[Match]],
+    side: Modality,
 ) -> Image.Image:
     """A row for each of the queries that `found` holds results of, and their thumbnails."""
     shown = len(found)
@@ -97,6 +98,7 @@ def picture(
         None,
         query_names=[Path(name).name for name in names[:shown]],
         result_names=[[Path(match.item.path).name for match in matches] for matches in found],
+        heading=side,
         title=f"{index.folder.resolve().name}: nearest of {len(index):,} photos",
     )
 

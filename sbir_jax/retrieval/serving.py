@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def run(
     rate: float,
     method: str,
 ) -> None:
-    """Serves an index until it is stopped; port 0 takes a free one, the console says which.
+    """Serves an index until it is stopped.
 
     Raises:
       RetrievalError: the address cannot be listened on.
@@ -40,20 +41,22 @@ def run(
     except OSError as error:
         listening.close()
         raise RetrievalError(f"--host={host} --port={port}: {error.strerror or error}") from error
-    port = listening.getsockname()[1]
     hosts = ("localhost", "127.0.0.1", "[::1]") if _is_loopback(host) else ()
     server = Server(
         index, encoders, limits=Limits(rate=rate), hosts=hosts, line=line, method=method
     )
     print(f"{index.folder}: {len(index):,} photos, {encoders}", flush=True)
     print(f"compiling; then open http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    uvicorn.Server(config_of(server.app)).run(sockets=[listening])
+    # Stopped by Ctrl-C, uvicorn finishes what is asked, and then raises it.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config_of(server.app)).run(sockets=[listening])
 
 
 def config_of(app: Callable) -> uvicorn.Config:
     """How uvicorn runs the application: quietly, and with few connections at a time."""
     return uvicorn.Config(
         app,
+        log_config=None,  # warnings and errors go to stderr
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from sbir_jax.cli import Flag, Given, UsageError, Verb, workdir_of
+from sbir_jax.retrieval import RetrievalError
 from sbir_jax.verbs import indices, runs
 
 _SIDES = ("sketch", "photo")
@@ -31,7 +32,10 @@ def index(given: Given, _words: list[str]) -> None:
 
     encoders = load_encoders(workdir, checkpoint=checkpoint)
     print(f"encoders: {encoders}; {encoders.dim} dimensions", flush=True)
-    report = update(str(given["photos"]), encoders, out)
+    try:
+        report = update(str(given["photos"]), encoders, out)
+    except OSError as error:  # the disk is full, say: what is done stays, and is gone on from
+        raise RetrievalError(f"{out}: cannot be written: {error.strerror}") from error
     for file in report.bad[:_SHOWN_BAD]:
         print(f"not indexed: {file.path}: {file.reason}")
     if len(report.bad) > _SHOWN_BAD:
@@ -81,7 +85,7 @@ def search(given: Given, files: list[str]) -> None:
 
         out = Path(str(given["out"]))
         rows, columns = found[:_GRID_ROWS], min(top, _GRID_COLUMNS)
-        grid = picture(index, names, squares, [matches[:columns] for matches in rows])
+        grid = picture(index, names, squares, [matches[:columns] for matches in rows], side)
         try:
             grid.save(out)
         except (OSError, ValueError) as error:

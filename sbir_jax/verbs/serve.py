@@ -13,10 +13,8 @@ def serve(given: Given, _words: list[str]) -> None:
     """Serve a page to draw on, which finds photos of an index as one draws."""
     folder = indices.path(given, "index", "the directory of an index")
     port = indices.number(given, "port", low=1, high=65_535)
-    line, rate = (
-        indices.real(given, "line", low=0.002, high=0.1),
-        indices.real(given, "rate", low=0, high=1e6),
-    )
+    line = indices.real(given, "line", low=0.002, high=0.1)
+    rate = indices.real(given, "rate", low=0, high=1e6)
     from sbir_jax.retrieval.index import METHODS
 
     method = indices.one_of(given, "method", METHODS)
