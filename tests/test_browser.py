@@ -81,7 +81,7 @@ def opened(browser, served, **options):
     page.on("request", lambda request: asked.append(request.url))
     page.set_default_timeout(20_000)
     page.goto(served[2])
-    page.wait_for_function("document.getElementById('about').textContent")
+    page.get_by_text(f"among {len(served[0])} photos").wait_for()
     yield page
     elsewhere = [url for url in asked if not url.startswith((served[2], "data:", "blob:"))]
     context.close()
@@ -107,8 +107,7 @@ def settled(page, act) -> tuple[dict, list[str]]:
     """What the last search sent, and the ids that are shown when it has been answered."""
     sent = []
     page.on("request", lambda request: sent.append(request) if "/api/" in request.url else None)
-    act()
-    page.wait_for_timeout(250)  # longer than the page waits for another point
+    act()  # the page is busy from the first event on
     page.wait_for_selector("body[data-state=done]")
     searches = [of for of in sent if "search" in of.url or "similar" in of.url]
     return searches[-1], shown(page)
@@ -181,9 +180,9 @@ def test_the_last_request_wins(page):
     held = []
     page.route("**/api/search*", lambda route: route.continue_() if held else held.append(route))
     draw(page)
-    page.wait_for_selector("body[data-state=busy]")
-    page.wait_for_timeout(300)
-    assert len(held) == 1 and page.locator("#results").get_attribute("aria-busy") == "true"
+    while not held:
+        page.wait_for_timeout(20)
+    assert page.locator("#results").get_attribute("aria-busy") == "true"
     _, second = settled(page, lambda: draw(page, [(0.1, 0.1), (0.9, 0.1)]))
     held[0].fulfill(json={"results": [], "milliseconds": 1})
     page.wait_for_timeout(200)

@@ -23,9 +23,15 @@ let cursor = null; // of the keyboard: {x, y, down}
 
 let timer = 0, pending = null;
 
-function searchSoon(delay = DEBOUNCE) {
+function searchSoon() {
   clearTimeout(timer);
-  timer = setTimeout(search, delay);
+  timer = setTimeout(search, DEBOUNCE);
+  busy();
+}
+
+function busy() {
+  document.body.dataset.state = "busy";
+  results.setAttribute("aria-busy", "true");
 }
 
 async function search() {
@@ -34,8 +40,7 @@ async function search() {
   const asked = request();
   if (!asked) return show("empty", "Photos appear as you draw.", []);
   const own = pending = new AbortController();
-  document.body.dataset.state = "busy";
-  results.setAttribute("aria-busy", "true");
+  busy();
   try {
     const answer = await fetch(asked.url, {...asked.options, signal: own.signal});
     const found = await answer.json();
