@@ -287,8 +287,18 @@ def test_the_hub(tmp_path, monkeypatch):
         raise OSError("cannot reach the hub\nsecond line")
 
     fake.hf_hub_download = offline
-    with pytest.raises(WeightsError, match=r"cannot be downloaded \(OSError: cannot reach the hub"):
+    with pytest.raises(WeightsError, match="cannot be downloaded: OSError: cannot reach the hub"):
         load("hf:timm/resnet18.a1_in1k", "resnet18")
+
+    class GatedRepoError(Exception):
+        """As huggingface_hub names it."""
+
+    def gated(*args, **kwargs):
+        raise GatedRepoError("401 Client Error")
+
+    fake.hf_hub_download = gated
+    with pytest.raises(WeightsError, match="gated: accept its licence on the hub"):
+        load("hf:timm/vit_small_patch16_dinov3.lvd1689m", "resnet18")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"pip install 'sbir_jax\[weights\]'"):
         load("hf:timm/resnet18.a1_in1k", "resnet18")
