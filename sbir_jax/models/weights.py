@@ -20,7 +20,7 @@ import numpy as np
 import safetensors.numpy
 
 from sbir_jax.backbones import BACKBONES, ViTSpec, short_name
-from sbir_jax.models import naming
+from sbir_jax.models import big_vision, naming
 from sbir_jax.models.backbone import shapes_of
 from sbir_jax.models.licences import licence_of
 from sbir_jax.models.weight_files import OWN_ABOUT, OWN_ARRAYS, Published, WeightsError, read
@@ -80,7 +80,7 @@ def load(source: str, arch: str) -> Weights:
             f"--arch={arch}_quickgelu"
         )
     if published.kind == "npz":
-        arrays, others = naming.big_vision_to_timm(arrays)
+        arrays, others = big_vision.to_timm(arrays)
         notes += [f"left out: {_grouped(others)}"] if others else []
     if isinstance(spec, ViTSpec):
         try:
