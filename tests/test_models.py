@@ -12,7 +12,7 @@ from sbir_jax import sharding
 from sbir_jax.backbones import BACKBONES, ConvNeXtSpec, ResNetSpec, VGGSpec, ViTSpec
 from sbir_jax.config import ModelConfig
 from sbir_jax.models import dual
-from sbir_jax.models.backbone import Backbone
+from sbir_jax.models.network import Network
 from sbir_jax.paths import by_path
 
 
@@ -32,7 +32,7 @@ def randomise(model: nnx.Module, seed: int) -> None:
     nnx.update(model, nnx.from_flat_state(flat))
 
 
-def torch_forward(torch, backbone: Backbone, images: np.ndarray, *, train: bool) -> np.ndarray:
+def torch_forward(torch, backbone: Network, images: np.ndarray, *, train: bool) -> np.ndarray:
     """The same network written with torch.nn.functional, from the v1.5 layout."""
     fn = torch.nn.functional
 
@@ -73,7 +73,7 @@ def test_resnet_is_torch_arithmetic(bottleneck, train):
     torch = pytest.importorskip("torch", reason="parity with torch needs torch")
     torch.set_num_threads(1)  # idle torch threads spin, and starve XLA's on small machines
     spec = ResNetSpec(depths=(1, 2), widths=(8, 12), bottleneck=bottleneck)
-    backbone = Backbone(spec, rngs=nnx.Rngs(0))
+    backbone = Network(spec, rngs=nnx.Rngs(0))
     randomise(backbone, seed=1)
     for size in (32, 45):
         images = np.random.default_rng(size).standard_normal((4, size, size, 3), np.float32)
@@ -95,7 +95,7 @@ def test_resnet_is_torch_arithmetic(bottleneck, train):
 )
 def test_resnets_have_the_published_sizes(name, parameters):
     """Stem and trunk hold exactly the parameters of the published network."""
-    abstract = nnx.eval_shape(lambda: Backbone(BACKBONES[name].spec, rngs=nnx.Rngs(0)))
+    abstract = nnx.eval_shape(lambda: Network(BACKBONES[name].spec, rngs=nnx.Rngs(0)))
     shapes = [x.shape for x in jax.tree.leaves(nnx.state(abstract, nnx.Param))]
     assert sum(int(np.prod(shape)) for shape in shapes) == parameters
 

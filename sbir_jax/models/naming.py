@@ -36,7 +36,7 @@ def timm_name(spec: Spec, path: str) -> str:
 
     Args:
       spec: of the backbone.
-      path: of an array of `backbone.Backbone`.
+      path: of an array of `network.Network`.
     """
     module, _, leaf = path.rpartition("/")
     if leaf == "layer_scale" or re.fullmatch(r"layer_scale[12]", leaf):

@@ -21,8 +21,8 @@ import safetensors.numpy
 
 from sbir_jax.backbones import BACKBONES, ViTSpec, short_name
 from sbir_jax.models import big_vision, naming
-from sbir_jax.models.backbone import shapes_of
 from sbir_jax.models.licences import licence_of
+from sbir_jax.models.network import shapes_of
 from sbir_jax.models.weight_files import OWN_ABOUT, OWN_ARRAYS, Published, WeightsError, read
 
 # Tags of CLIP weights that were trained with QuickGELU, whatever their file's config says.
@@ -35,7 +35,7 @@ class Weights:
 
     Attributes:
       arch: name of the backbone.
-      arrays: float32, by path in `backbone.Backbone`.
+      arrays: float32, by path in `network.Network`.
       mean, std: of RGB in 0..1: what the first layer expects to have been subtracted and divided.
       image_size: pixels of the square they were trained on.
       licence: in words.

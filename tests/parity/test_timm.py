@@ -18,7 +18,7 @@ from test_weights import big_vision  # noqa: E402
 from sbir_jax import backbones  # noqa: E402
 from sbir_jax.config import ModelConfig  # noqa: E402
 from sbir_jax.models import dual, naming, weights  # noqa: E402
-from sbir_jax.models.backbone import shapes_of  # noqa: E402
+from sbir_jax.models.network import shapes_of  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 torch.set_num_threads(1)
