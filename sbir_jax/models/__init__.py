@@ -1,1 +1,1 @@
-"""Backbones (`resnet.py`, `vgg.py`, ...), the pair of encoders made of them (`dual.py`), weights."""
+"""Backbones (`resnet.py`, `vgg.py`, ...), their weights, and the two encoders (`dual.py`)."""
