@@ -153,7 +153,10 @@ def test_another_network_is_recognised(tmp_path):
     with pytest.raises(WeightsError, match="not weights of vgg16, but of resnet18 by their sizes"):
         load(source, "vgg16")
     source = write(tmp_path / "b", drawn.weights(SHAPES), {"architecture": "resnet34"})
-    with pytest.raises(WeightsError, match="weights of resnet34, not of resnet18"):
+    with pytest.raises(WeightsError, match="weights of resnet34, not of resnet18; use --arch="):
+        load(source, "resnet18")
+    source = write(tmp_path / "c", drawn.weights(SHAPES), {"architecture": "resnet152"})
+    with pytest.raises(WeightsError, match="weights of resnet152, .*that one is not supported"):
         load(source, "resnet18")
 
 
@@ -365,12 +368,15 @@ def test_all_towers_hold_the_published_values(towers, tmp_path):
 VIT = ViTSpec(patch=16, width=32, depth=2, heads=2, image_size=48)
 
 
-def test_openai_clip_wants_quickgelu(tmp_path):
-    """Weights that were trained with QuickGELU are not taken with the exact GELU."""
-    config = {"architecture": "vit_base_patch32_clip_224", "pretrained_cfg": {"tag": "openai"}}
+@pytest.mark.parametrize(
+    ("tag", "wanted", "given"), [("openai", "_quickgelu", ""), ("laion2b", "", "_quickgelu")]
+)
+def test_clip_weights_want_their_own_gelu(tag, wanted, given, tmp_path):
+    """Weights that were trained with one GELU are not taken with the other."""
+    config = {"architecture": "vit_base_patch32_clip_224", "pretrained_cfg": {"tag": tag}}
     source = write(tmp_path, {"cls_token": np.ones((1, 1, 4), np.float32)}, config)
-    with pytest.raises(WeightsError, match="use --arch=vit_base_patch32_clip_quickgelu"):
-        load(source, "vit_base_patch32_clip")
+    with pytest.raises(WeightsError, match=f"use --arch=vit_base_patch32_clip{wanted}$"):
+        load(source, f"vit_base_patch32_clip{given}")
 
 
 @pytest.mark.parametrize("pool", ["token", "map"])
