@@ -22,13 +22,13 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from data_prep.checking import Checked, in_parallel
+from data_prep.download import Source
 from data_prep.items import SPLITS, Item, Option, PrepareError, Scan
 from sbir_jax.data.images import (
     MODALITIES,
     encode_photo,
     encode_sketch,
     is_plain_jpeg,
-    read_image,
     shrink,
 )
 
@@ -54,6 +54,7 @@ class PairedImages(tfds.core.ShardBasedBuilder):
     EXAMPLE: ClassVar[str]
     TRAIN_CONFIG: ClassVar[str]  # the config file to start from
     NEEDS_RAW: ClassVar[bool] = True
+    SOURCES: ClassVar[tuple[Source, ...]] = ()  # where its archives are published
 
     def __init__(
         self,
@@ -143,12 +144,12 @@ class PairedImages(tfds.core.ShardBasedBuilder):
 def _encoded(checked: Checked, *, max_side: int) -> bytes:
     """The bytes to store: a plain small JPEG photo unchanged, anything else re-encoded."""
     item = checked.item
-    data = item.path.read_bytes()
+    data = item.read()
     if hashlib.sha256(data).hexdigest() != checked.sha256:
         raise PrepareError(f"{item.file} changed while it was being prepared: run again")
     if item.kind == "photo" and is_plain_jpeg(data, max_side=max_side):
         return data
-    pixels = shrink(read_image(data, item.kind, min_side=2 * max_side), max_side=max_side)
+    pixels = shrink(item.pixels(data, min_side=2 * max_side), max_side=max_side)
     return encode_photo(pixels) if item.kind == "photo" else encode_sketch(pixels)
 
 

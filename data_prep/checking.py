@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.items import Item
-from sbir_jax.data.images import BadImage, read_image
+from sbir_jax.data.images import BadImage
 
 # Strokes are darker than this grey level; paper, pencil shading and JPEG noise are lighter.
 INK_LEVEL = 192
@@ -56,14 +56,14 @@ def check_images(items: Sequence[Item], *, decode: bool = True, quiet: bool) -> 
 
 def _check(item: Item, decode: bool) -> Checked:
     try:
-        data = item.path.read_bytes()
+        data = item.read()
     except OSError as error:
         return Checked(item=item, sha256="", problem=f"cannot be read ({error.strerror})")
     sha256 = hashlib.sha256(data).hexdigest()
     if not decode:
         return Checked(item=item, sha256=sha256)
     try:
-        pixels = read_image(data, item.kind)
+        pixels = item.pixels(data)
     except BadImage as error:
         return Checked(item=item, sha256=sha256, problem=str(error))
     ink = float(np.mean(pixels < INK_LEVEL)) if item.kind == "sketch" else float("nan")

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.items import Item
-from sbir_jax.data.images import read_image, to_square
+from sbir_jax.data.images import to_square
 
 CLASSES = 12
 COUPLES = 4
@@ -58,7 +58,7 @@ def _draw_couple(sheet, draw, couple: tuple[Item | None, Item | None], left: int
     photo, sketch = couple
     for x, item in ((left, photo), (left + THUMB + GAP, sketch)):
         if item is not None:
-            pixels = to_square(read_image(item.path.read_bytes(), item.kind), THUMB, "pad")
+            pixels = to_square(item.pixels(item.read()), THUMB, "pad")
             sheet.paste(Image.fromarray(np.squeeze(pixels)).convert("RGB"), (x, top))
             draw.rectangle((x - 1, top - 1, x + THUMB, top + THUMB), outline=FRAME)
     if photo and sketch and photo.instance_id and photo.instance_id == sketch.instance_id:

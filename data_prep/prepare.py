@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-import re
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from data_prep.builder import PairedImages, with_splits
+from data_prep import apply_protocol, arguments
+from data_prep.arguments import builder_of
+from data_prep.builder import with_splits
 from data_prep.checking import Checked, check_images
-from data_prep.folders import Folders
-from data_prep.generated import Demo
-from data_prep.items import SPLITS, BadArgument, Item, PrepareError
-from data_prep.looks_like import LooksLike
-from data_prep.looks_like_demo import LooksLikeDemo
-from data_prep.pacs import Pacs
+from data_prep.items import SPLITS, Item, PrepareError, Scan
+from data_prep.protocol import Protocol
 from data_prep.report import fingerprint, make_report, summary, totals
-from data_prep.sketchy import Sketchy
 from data_prep.splits import draw_splits
 from data_prep.store import store
-from sbir_jax.config import nearest
 from sbir_jax.data.images import MODALITIES
 
-BUILDERS: dict[str, type[PairedImages]] = {
-    builder.name: builder for builder in (Demo, Pacs, Sketchy, LooksLike, LooksLikeDemo, Folders)
-}
 LISTED_PROBLEMS = 20
 
 
@@ -37,7 +29,9 @@ def prepare(
     raw: str | Path | None = None,
     data_dir: str | Path,
     name: str | None = None,
+    protocol: str = "",
     on_error: str = "fail",
+    on_counts: str = "fail",
     dry_run: bool = False,
     overwrite: bool = False,
     val: float = 0.1,
@@ -50,14 +44,17 @@ def prepare(
     """Checks, splits and stores a raw dataset as `<data_dir>/<name>`.
 
     Args:
-      dataset: which layout `raw` has; a key of `BUILDERS`.
+      dataset: which layout `raw` has; a key of `arguments.BUILDERS`.
       raw: directory (for folders also a CSV manifest); only demo can do without.
       data_dir: directory of prepared datasets, made if absent.
-      name: of the prepared dataset, `dataset` unless given.
+      name: of the prepared dataset; unless given, that of the protocol, or `dataset`.
+      protocol: a published protocol: a name of `protocol.protocol_names`, or a JSON file.
       on_error: what a bad image does: "fail" stops after all are listed, "skip" leaves them out.
+      on_counts: what other counts than the protocol's do: "fail" stops, "note" keeps them in the
+        report and in every result.
       dry_run: check and print the plan, write nothing.
       overwrite: replace a dataset of that name; without it, unchanged input is a no-op.
-      val, test: share of the photo instances of each class.
+      val, test: share of the photo instances of each class, or of the classes.
       seed: of the drawn splits.
       max_side: larger images are stored with their shorter side scaled down to this, in pixels.
       quiet: print nothing.
@@ -72,17 +69,23 @@ def prepare(
     """
     started = time.monotonic()
     say = (lambda text: None) if quiet else print
-    builder = _builder(dataset)
-    name = dataset if name is None else name
-    own = _checked_arguments(builder, name, on_error, val, test, seed, max_side, options)
+    builder = builder_of(dataset)
+    followed = apply_protocol.protocol_for(protocol, dataset, options) if protocol else None
+    name = name or (followed.name if followed else dataset)
+    arguments.check_common(
+        name=name, val=val, test=test, max_side=max_side, on_error=on_error, on_counts=on_counts
+    )
+    own = arguments.completed(builder, options, followed.options if followed else {})
     options = own | {"val": val, "test": test, "seed": seed, "max_side": max_side}
+    if followed:
+        options["protocol"] = followed.fingerprint(own)
     final = Path(data_dir) / name
     replace = overwrite or dry_run or not final.exists()
     generator = builder.generator()
     with contextlib.ExitStack() as stack:
-        raw_dir = _raw_dir(builder, raw, stack)
+        raw_dir = arguments.raw_dir(builder, raw, stack)
         if not dry_run:
-            _make_data_dir(final.parent)
+            arguments.make_data_dir(final.parent)
         if generator:
             identity = fingerprint(dataset, {**options, "generator": generator}, ())
             if not replace:
@@ -91,6 +94,8 @@ def prepare(
         for modality in MODALITIES:
             if not any(item.modality == modality for item in scan.items):
                 raise PrepareError(f"--raw={raw}: no {modality} found in it")
+        if followed:
+            scan = apply_protocol.mark(followed, scan, strict=on_counts == "fail")
         _require_common_class(scan.items)
         if not replace:
             hashed = check_images(scan.items, decode=False, quiet=quiet)
@@ -104,9 +109,10 @@ def prepare(
                 "or leave them out with --on_error=skip"
             )
         good = [c for c in checked if not c.problem]
-        items = draw_splits([c.item for c in good], by=scan.split_by, val=val, test=test, seed=seed)
-        good = with_splits(good, items)
-        empty = _empty_sides(good)
+        if not scan.test_only:
+            of = {"by": scan.split_by, "val": val, "test": test, "seed": seed}
+            good = with_splits(good, draw_splits([c.item for c in good], **of))
+        scan = _compared(followed, scan, good, own, stop=on_counts == "fail" and not dry_run)
         report = make_report(
             dataset=dataset,
             name=name,
@@ -114,7 +120,7 @@ def prepare(
             fingerprint=identity if generator else fingerprint(dataset, options, checked),
             good=good,
             bad=bad,
-            notes=(*scan.notes, *empty),
+            notes=(*scan.notes, *([] if scan.test_only else _empty_sides(good))),
             details=scan.details,
         )
         if dry_run:
@@ -124,43 +130,39 @@ def prepare(
             return final
         if bad:
             say(_listing(bad))
-        store(builder, final, good, report, quiet=quiet)
-    config = scan.train_config or builder.TRAIN_CONFIG
+        store(builder, final, good, report, overwrite=overwrite, quiet=quiet)
     say(
         f"{final} is ready, after {time.monotonic() - started:.0f} s\n{summary(report)}\n"
-        f"  look at {final / 'contact_sheet.png'}; details in {final / 'prepare_report.json'}\n"
-        f"  train on it: python launch.py train --config={config} "
-        f"--config.data.name={name} --config.data.dir={data_dir} --workdir=runs/{name}"
+        f"  look at {final / 'contact_sheet.png'}; details in {final / 'prepare_report.json'}"
     )
+    config = scan.train_config or builder.TRAIN_CONFIG
+    if not scan.test_only:
+        say(
+            f"  train on it: python launch.py train --config={config} "
+            f"--config.data.name={name} --config.data.dir={data_dir} --workdir=runs/{name}"
+        )
     return final
 
 
-def _builder(dataset: str) -> type[PairedImages]:
-    if dataset not in BUILDERS:
-        raise BadArgument(f"dataset {dataset!r}: {nearest(dataset, BUILDERS)}")
-    return BUILDERS[dataset]
-
-
-def _checked_arguments(builder, name, on_error, val, test, seed, max_side, options) -> dict:
-    """The dataset's own options, completed with their defaults."""
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise BadArgument(f"--name={name!r}: use letters, digits, '_', '-' and '.'")
-    if on_error not in ("fail", "skip"):
-        raise BadArgument(f"--on_error={on_error!r}: valid: fail, skip")
-    for flag, share in (("val", val), ("test", test)):
-        if not 0 < share < 1:
-            raise BadArgument(f"--{flag}={share}: valid above 0 and below 1")
-    if val + test >= 1:
-        raise BadArgument(f"--val={val} --test={test}: together valid below 1")
-    if not 16 <= max_side <= 4096:
-        raise BadArgument(f"--max_side={max_side}: valid from 16 to 4096 pixels")
-    own = {option.name: option for option in builder.OPTIONS}
-    for key, value in options.items():
-        if key not in own:
-            raise BadArgument(f"--{key}: no such option of {builder.name}; {nearest(key, own)}")
-        if own[key].choices and value not in own[key].choices:
-            raise BadArgument(f"--{key}={value!r}: {nearest(value, own[key].choices)}")
-    return {key: options.get(key, option.default) for key, option in own.items()}
+def _compared(
+    protocol: Protocol | None, scan: Scan, good: Sequence[Checked], own: dict, *, stop: bool
+) -> Scan:
+    """The scan with what the report says about the protocol and about counts that differ."""
+    if protocol is None:
+        return scan
+    items = [c.item for c in good]
+    differing = apply_protocol.differences(protocol, items, own.get("gallery", "listed"))
+    if differing and stop:
+        raise PrepareError(
+            f"{_few(f'protocol {protocol.name}: {len(differing)} counts differ:', differing)}\n"
+            "nothing was written: --on_counts=note goes on, and every result will say so"
+        )
+    about = apply_protocol.remembered(protocol, own, items, differing)
+    title = f"{len(differing)} counts are not the protocol's:"
+    notes = _few(title, differing).splitlines() if differing else []
+    return dataclasses.replace(
+        scan, notes=(*scan.notes, *notes), details={**scan.details, "protocol": about}
+    )
 
 
 def _require_common_class(items: Sequence[Item]) -> None:
@@ -186,29 +188,6 @@ def _empty_sides(good: Sequence[Checked]) -> list[str]:
     return [f"split {split} has no {modality}" for split, modality in empty]
 
 
-def _raw_dir(builder: type[PairedImages], raw: str | Path | None, stack) -> Path:
-    if raw is None:
-        if builder.NEEDS_RAW:
-            example = f"python -m data_prep {builder.name} {builder.EXAMPLE}"
-            raise BadArgument(f"--raw is missing; example: {example}")
-        return Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    raw = Path(raw)
-    if builder.NEEDS_RAW and not raw.exists():
-        raise BadArgument(f"--raw={raw}: no such file or directory")
-    return raw
-
-
-def _make_data_dir(data_dir: Path) -> None:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data_dir):
-            pass
-    except OSError as error:
-        raise BadArgument(
-            f"--data_dir={data_dir}: cannot write there ({error.strerror})"
-        ) from error
-
-
 def _unchanged(final: Path, expected: str, say: Callable[[str], None]) -> Path:
     """The dataset that is there already, if it was prepared from the same input."""
     try:
@@ -223,11 +202,15 @@ def _unchanged(final: Path, expected: str, say: Callable[[str], None]) -> Path:
 
 
 def _listing(bad: Sequence[Checked]) -> str:
-    lines = [f"{len(bad)} of the files cannot be used:"]
-    lines += [f"  {c.item.file}: {c.problem}" for c in bad[:LISTED_PROBLEMS]]
-    if len(bad) > LISTED_PROBLEMS:
-        lines.append(f"  ... and {len(bad) - LISTED_PROBLEMS} more")
-    return "\n".join(lines)
+    problems = [f"{c.item.file}: {c.problem}" for c in bad]
+    return _few(f"{len(bad)} of the files cannot be used:", problems)
+
+
+def _few(title: str, lines: Sequence[str]) -> str:
+    """A title and the first lines, the others counted."""
+    more = len(lines) - LISTED_PROBLEMS
+    shown = [*lines[:LISTED_PROBLEMS], *([f"... and {more} more"] if more > 0 else [])]
+    return "\n  ".join([title, *shown])
 
 
 def _plan(report: dict) -> str:

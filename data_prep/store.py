@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,22 +17,35 @@ from sbir_jax.data.images import MODALITIES
 
 
 def store(
-    builder: type[PairedImages], final: Path, good: Sequence[Checked], report: dict, *, quiet: bool
+    builder: type[PairedImages],
+    final: Path,
+    good: Sequence[Checked],
+    report: dict,
+    *,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Builds records, index, report and contact sheet beside `final`, then renames them into place.
 
+    Any number of preparations may run at once: each builds in a directory of its own.
+
     Args:
-      final: the dataset's directory; one that exists is replaced.
+      final: the dataset's directory.
       good: items with their splits.
       report: as made by `make_report`.
+      overwrite: replace a dataset that is there by then.
 
     Raises:
-      PrepareError: a raw file changed meanwhile, or the disk refused; `final` is as it was.
+      PrepareError: a raw file changed meanwhile, the disk refused, or another preparation made
+        `final` meanwhile; `final` is as it was.
     """
-    partial = final.parent / f".{final.name}.partial-{os.getpid()}"
     stored = sorted(good, key=lambda c: c.item.file)
     try:
-        partial.mkdir()
+        # Its name is unique on a disk that several machines share, where process numbers are not.
+        partial = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
+    except OSError as error:
+        raise PrepareError(f"{final}: writing failed ({error.strerror or error})") from error
+    try:
         with progress(None, len(stored), "writing images", quiet) as bar:
             for modality in MODALITIES:
                 builder(
@@ -49,6 +62,10 @@ def store(
         title = f"{final.name}: framed together = {linked}"
         contact_sheet([c.item for c in stored], title=title).save(made / "contact_sheet.png")
         (made / "prepare_report.json").write_text(json.dumps(report, indent=1) + "\n")
+        if final.exists() and not overwrite:
+            raise PrepareError(
+                f"{final} was made by another preparation meanwhile: it stays, this one is dropped"
+            )
         _move_into_place(made, final, set_aside=partial / "replaced")
     except OSError as error:
         raise PrepareError(f"{final}: writing failed ({error.strerror or error})") from error

@@ -180,9 +180,9 @@ def resolve(config: ml_collections.ConfigDict | dict) -> RunConfig:
     return run
 
 
-# Every level that an evaluation may have: by class, by photo, in a gallery with seen items too, by
-# a relevance of the user's own.
-LEVELS = ("category", "instance", "generalised", "given")
+# Every level that an evaluation may have: by class, by photo, by photo among those of the class,
+# in a gallery with seen items too, by a relevance of the user's own.
+LEVELS = ("category", "instance", "within_class", "generalised", "given")
 _DISTANCES = ("cosine", "dot", "sq_l2", "linf")  # and l<p>
 
 

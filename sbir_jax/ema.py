@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from sbir_jax.paths import replaced
 
@@ -39,4 +38,5 @@ class Average:
 def update(average: Average, newest: Average, *, decay: float, count: jax.Array) -> Average:
     """The average with one more model, `newest`, after `count` (int32 []) earlier updates."""
     kept = jnp.minimum(decay, (1 + count) / (10 + count))
-    return optax.incremental_update(newest, average, 1 - kept)
+    # Written so that what does not change stays as it is, to the bit.
+    return jax.tree.map(lambda old, new: old + (1 - kept) * (new - old), average, newest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from sbir_jax.data.sampling import class_confusion
 from sbir_jax.data.source import Dataset, open_dataset
 from sbir_jax.embeddings import Embeddings
 from sbir_jax.load import as_measured, named, parameters
-from sbir_jax.measure import check_metric, chosen, measure, rank_all
+from sbir_jax.measure import check_metric, chosen, joined, measure, rank_all
 from sbir_jax.models import dual
+from sbir_jax.protocol import protocol_settings, seen_splits
 from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
 from sbir_jax.step import make_embed_step
 from sbir_jax.stopwatch import stopwatch
+from sbir_jax.within_class import WITHIN_CLASS
 
 _PICTURE_QUERIES, _PICTURE_PHOTOS, _PICTURE_SIZE = 8, 10, 128
 # A sketch is confused if one of so many nearest photos is of another class.
@@ -112,6 +115,8 @@ def evaluate_workdir(
     checkpoint: str,
     split: str,
     run: RunConfig,
+    elsewhere: str = "",
+    protocol: str = "",
     generalised: bool = False,
     trec: Path | None = None,
     trec_depth: int = 1000,
@@ -129,7 +134,11 @@ def evaluate_workdir(
         (the published backbone alone).
       split: which images.
       run: its settings.
-      generalised: also rank the photos of the split and those of the training split together.
+      elsewhere: name of another prepared dataset to measure on; what is written is named after it.
+      protocol: name of the published protocol that the dataset has to follow; its metrics are
+        reported, besides those that the settings ask for.
+      generalised: also rank the photos of the split and those of the training split together (and
+        of the validation split, where a protocol holds its classes out of the seen ones).
       trec: directory for `run.txt` and `qrels.txt`.
       trec_depth: photos of each sketch in `run.txt`.
       mesh: devices; all by default.
@@ -141,7 +150,8 @@ def evaluate_workdir(
       WeightsError: published weights that are missing, or not of this backbone.
     """
     workdir, mesh, run = Path(workdir), mesh or sharding.make_mesh(), as_measured(run, checkpoint)
-    dataset = open_dataset(run.data.name, run.data.dir)
+    dataset = open_dataset(elsewhere or run.data.name, run.data.dir)
+    run = protocol_settings(run, dataset, protocol)
     for side in dual.MODALITIES:
         if not len(dataset.index(split, side)):
             raise ConfigError(f"--split={split}: no {side} in this split of {dataset.name!r}")
@@ -149,13 +159,15 @@ def evaluate_workdir(
         run, dataset, dual.define(run.model, image_size=run.data.image_size), mesh
     )
     levels = evaluator.relevance(split)
+    if "instance" in levels and dataset.protocol and dataset.protocol["within_class"]:
+        levels[WITHIN_CLASS] = levels["instance"]
     if not levels:
         raise ConfigError(f"--split={split}: no sketch of {dataset.name!r} has a relevant photo")
     names = chosen(run.eval, levels, generalised=generalised)
     step, params, model_state = parameters(run, workdir, checkpoint, mesh)
     with stopwatch() as embedding:
         wanted = [(split, side) for side in dual.MODALITIES]
-        wanted += [("train", "photo")] if generalised else []
+        wanted += [(of, "photo") for of in seen_splits(dataset, split) if generalised]
         sketches, photos, *seen = (
             evaluator.embed(*images, params, model_state) for images in wanted
         )
@@ -165,7 +177,7 @@ def evaluate_workdir(
         levels,
         names,
         run.eval,
-        seen=seen[0] if seen else None,
+        seen=functools.reduce(joined, seen) if seen else None,
         classes=np.array(dataset.classes)[sketches.labels],
         source=f"{dataset.fingerprint} {split}",
         top=max(_PICTURE_PHOTOS, trec_depth if trec else 0),
@@ -176,6 +188,7 @@ def evaluate_workdir(
     entry = {
         "dataset": dataset.name,
         "dataset_fingerprint": dataset.fingerprint,
+        **({"protocol": dataset.protocol} if dataset.protocol else {}),
         "split": split,
         "checkpoint": checkpoint,
         "step": step,
@@ -187,18 +200,19 @@ def evaluate_workdir(
             "compile_seconds": embedding["compile_seconds"] + times["compile_seconds"],
         },
     }
-    print(
-        tables.of_evaluation(
-            entry, f"{dataset.name}, {split} split, {named(run, checkpoint, step)}"
-        )
-    )
+    title = f"{dataset.name}, {split} split, {named(run, checkpoint, step)}"
+    print(tables.of_evaluation(entry, title))
+    if dataset.protocol:
+        rule = f" by {run.eval.metric} of the val split" if checkpoint == "best" else ""
+        print(tables.of_protocol(entry, checkpoint=f"checkpoint {checkpoint}{rule}"))
     if "instance" not in levels:
         print("no sketch is linked to a photo of this split: no instance retrieval")
-    folder = results.folder_of(workdir, split, checkpoint)
+    place = f"{elsewhere}_{split}" if elsewhere else split
+    folder = results.folder_of(workdir, place, checkpoint)
     results.write_files(folder, evaluation)
     picture = _draw_retrievals(dataset, split, nearest[:, :_PICTURE_PHOTOS], fit=run.data.fit)
     picture.save(folder / "retrievals.png")
-    stored = results.add_entry(workdir, entry)
+    stored = results.add_entry(workdir, entry, name=f"{place}/{checkpoint}")
     print(f"wrote {stored} and the files of this evaluation into {folder}")
     if trec:
         results.write_trec(trec, sketches, photos, levels, nearest[:, :trec_depth])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from sbir_jax.ranking.relevance import Relevance
 from sbir_jax.ranking.summary import summarise
 from sbir_jax.results import Evaluation, fingerprint
 from sbir_jax.stopwatch import stopwatch
+from sbir_jax.within_class import WITHIN_CLASS, rank_within
 
 GENERALISED = "generalised"  # the level whose gallery also holds seen items
 
@@ -117,7 +119,7 @@ def measure(
     Args:
       queries: Q of them.
       gallery: G of them.
-      relevance: by level, "generalised" apart.
+      relevance: by level, "generalised" apart; "within_class" is by photo.
       names: metrics by level, from `chosen`.
       settings: distance, rules and memory.
       seen: what joins the gallery at the level "generalised", which is by category.
@@ -133,19 +135,29 @@ def measure(
     Raises:
       EmbeddingsError: `seen` does not fit the gallery; or as `rank_all`.
     """
-    joined = None if seen is None else _joined(gallery, seen)
+    both = None if seen is None else joined(gallery, seen)
     relevance, galleries = dict(relevance), dict.fromkeys(names, gallery)
     with stopwatch() as ranking:
         options = {"curves": True, "mesh": mesh}
-        own = {level: asked for level, asked in names.items() if level != GENERALISED}
+        own = {
+            level: asked
+            for level, asked in names.items()
+            if level not in (GENERALISED, WITHIN_CLASS)
+        }
         ranked = rank_all(queries, gallery, relevance, own, settings, top=top, **options)
         scores = dict(ranked.scores)
         if GENERALISED in names:
-            relevance[GENERALISED] = relevance_of(queries, joined)["category"]
-            galleries[GENERALISED] = joined
+            relevance[GENERALISED] = relevance_of(queries, both)["category"]
+            galleries[GENERALISED] = both
             asked = {GENERALISED: names[GENERALISED]}
-            found = rank_all(queries, joined, relevance, asked, settings, **options)
+            found = rank_all(queries, both, relevance, asked, settings, **options)
             scores |= found.scores
+        if WITHIN_CLASS in names:
+            one = functools.partial(rank_all, settings=settings, mesh=mesh)
+            asked = names[WITHIN_CLASS]
+            scores[WITHIN_CLASS], galleries[WITHIN_CLASS] = rank_within(
+                queries, gallery, asked, one
+            )
     distinct = {id(of): _distinct(of.vectors) for of in galleries.values()}
     summaries = {}
     for level, of in scores.items():
@@ -216,7 +228,7 @@ def _check_ties(names: Iterable[str], ties: str) -> None:
         )
 
 
-def _joined(gallery: Embeddings, seen: Embeddings) -> Embeddings:
+def joined(gallery: Embeddings, seen: Embeddings) -> Embeddings:
     """The gallery, then the seen items; of both only vectors and labels."""
     if gallery.labels is None or seen.labels is None:
         raise EmbeddingsError("the seen gallery and the gallery it joins both need labels")

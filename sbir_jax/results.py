@@ -93,11 +93,11 @@ def write_files(folder: Path, evaluation: Evaluation) -> None:
         _write_csv(folder / "per_class.csv", _per_class(evaluation))
 
 
-def add_entry(workdir: Path, entry: dict[str, Any]) -> Path:
+def add_entry(workdir: Path, entry: dict[str, Any], *, name: str) -> Path:
     """Adds an entry to `workdir/results.json` and returns its path.
 
     Entries are named SPLIT/CHECKPOINT, so the untrained baseline (`test/none`) stands beside the
-    trained model (`test/best`).
+    trained model (`test/best`); DATASET_SPLIT/CHECKPOINT on another dataset than the run's.
 
     Raises:
       ResultsError: `results.json` is there and is not one; it stays as it is.
@@ -107,7 +107,7 @@ def add_entry(workdir: Path, entry: dict[str, Any]) -> Path:
         entries = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise ResultsError(f"{path}: damaged ({error}); move it away and evaluate again") from None
-    entries[f"{entry['split']}/{entry['checkpoint']}"] = entry
+    entries[name] = entry
     write_json(path, entries)
     return path
 
@@ -189,8 +189,9 @@ def _per_class(evaluation: Evaluation) -> list[list]:
 
 def _curves(scores: dict[str, Scores]) -> list[list]:
     rows: list[list] = [["level", "kind", "x", "precision", "recall"]]
-    for level, found in scores.items():
-        curve = found.curve
+    for level, curve in ((level, found.curve) for level, found in scores.items()):
+        if curve is None:
+            continue
         for i, precision in enumerate(curve.interpolated):
             recall = i / (len(curve.interpolated) - 1)
             rows.append([level, "recall", recall, precision, recall])

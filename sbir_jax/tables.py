@@ -49,6 +49,23 @@ def of_comparison(entry: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def of_protocol(entry: dict[str, Any], *, checkpoint: str) -> str:
+    """What a row of a published table has to say besides its numbers, and what differs."""
+    about = entry["protocol"]
+    level = "within_class" if about["within_class"] else about["level"]
+    options = ", ".join(f"{name} {value}" for name, value in about["options"].items())
+    lines = [f"protocol {about['name']}: {about['title']}"]
+    if level in entry:
+        gallery = f"{entry[level]['queries']:,} queries, {entry[level]['gallery']:,} photos"
+        values = ", ".join(f"{n} {100 * of['value']:.2f}" for n, of in _metrics(entry[level]))
+        lines.append(f"  row: {values} (%); {gallery}; {entry['ties']} ties")
+    lines.append(f"  {options or 'no options'}; {checkpoint}")
+    lines.append(f"  fingerprint {about['fingerprint'][:16]}")
+    if differing := about["counts_that_differ"]:
+        lines.append(f"  {len(differing)} counts are not the protocol's: {differing[0]}")
+    return "\n".join(lines)
+
+
 def _how(entry: dict[str, Any]) -> str:
     normalised = {"none": "", "unit": ", unit vectors", "sr": ", square-rooted unit vectors"}
     return f"{entry['distance']} distance{normalised[entry['normalise']]}; {entry['ties']} ties"

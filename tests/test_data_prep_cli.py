@@ -10,7 +10,7 @@ import pytest
 from data_prep_trees import sketchy_tree
 
 from data_prep.__main__ import main
-from data_prep.prepare import BUILDERS
+from data_prep.arguments import BUILDERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,11 +20,11 @@ def test_without_a_dataset_it_teaches(argv, capsys):
     """The overview has every dataset with an example command."""
     assert main(argv) == 0
     out = capsys.readouterr().out
-    for name in ("demo", "pacs", "sketchy", "folders"):
+    for name in BUILDERS:
         assert f"python -m data_prep {name} --" in out
 
 
-@pytest.mark.parametrize("dataset", ["demo", "pacs", "sketchy", "folders"])
+@pytest.mark.parametrize("dataset", BUILDERS)
 def test_dataset_help_lists_every_option(dataset, capsys):
     """`<dataset> --help` shows the common flags, its own, and an example."""
     with pytest.raises(SystemExit) as done:

@@ -12,6 +12,7 @@ from test_step import PLAIN, draw_batch, host, prepared
 from tiny import metric_lines, tiny_run
 
 from sbir_jax import losses, memory, sharding
+from sbir_jax.backbones import ViTSpec
 from sbir_jax.config import ConfigError
 from sbir_jax.data import augment
 from sbir_jax.distances import unit
@@ -167,6 +168,23 @@ def test_a_step_in_chunks_is_the_step_with_statistics_and_dropout_by_chunk():
         tolerance = 2e-5 * np.abs(one).max() + 1e-6
         np.testing.assert_allclose(two, one, rtol=0, atol=tolerance, err_msg=str(path))
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
+
+
+def test_a_step_of_a_vit_in_chunks_is_the_whole_step(monkeypatch):
+    """Without BatchNorm, chunks change nothing: metrics, parameters and pixel statistics after a
+    step are those of one pass, on eight devices."""
+    spec = ViTSpec(patch=8, width=16, depth=1, heads=2, image_size=32)
+    monkeypatch.setattr(dual, "model_spec", lambda config, image_size: spec)
+    found = []
+    for chunk in (0, 8):
+        changes = {"model.towers": "shared", "train.chunk": chunk}
+        step, state, batch = prepared(tiny_run("unused", changes), 8)
+        found.append(host(step(state, {}, batch)))
+    for (path, one), two in zip(
+        jax.tree_util.tree_leaves_with_path(found[0]), jax.tree.leaves(found[1]), strict=True
+    ):
+        tolerance = 1e-5 * np.abs(one).max() + 1e-6
+        np.testing.assert_allclose(two, one, rtol=0, atol=tolerance, err_msg=str(path))
 
 
 def test_chunks_need_less_memory():

@@ -14,6 +14,7 @@ import pytest
 from front_door import ROOT, error_line, launch
 
 from sbir_jax.config import RunConfig, settings
+from sbir_jax.verbs import runs
 
 CONFIG = '''"""A trial run.
 
@@ -36,7 +37,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/trial.py").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launch, "CONFIGS", tmp_path / "configs")
+    monkeypatch.setattr(runs, "CONFIGS", tmp_path / "configs")
     return tmp_path
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_step import optimizer_of
 
-from sbir_jax.config import ConfigError, ModelConfig, OptimConfig
+from sbir_jax.config import ConfigError, ModelConfig, OptimConfig, resolve
 from sbir_jax.models import dual
 from sbir_jax.optim import block_depths, groups, make_optimizer, make_schedule
+from sbir_jax.overrides import config_files, load_config
 from sbir_jax.paths import by_path
+
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def draw(seed: int) -> dict[str, np.ndarray]:
@@ -245,3 +250,11 @@ def test_train_and_freeze_choose_together_and_the_loss_always_learns():
         ({"train": "*norm*", "freeze": "stems"}, (1, 3)),
     ):
         assert list(groups(OptimConfig(**changes), params).rates) == [paths[i] for i in chosen]
+
+
+@pytest.mark.parametrize("config", config_files(CONFIGS))
+def test_the_patterns_of_every_config_fit_its_model(config):
+    """What a config trains, freezes and scales is there, in its model and its loss."""
+    run = resolve(load_config(config, CONFIGS))
+    trained = optimizer_of(run, run.optim).trained
+    assert ("prompts/sketch" in trained) == (run.model.prompts > 0)

@@ -80,8 +80,7 @@ def test_curves_are_long_and_name_their_level(tmp_path):
 def test_entries_of_other_evaluations_stay(tmp_path):
     """An entry replaces the one of its name and leaves the others."""
     for split, checkpoint, value in (("test", "none", 1), ("test", "best", 2), ("test", "best", 3)):
-        entry = {"split": split, "checkpoint": checkpoint, "value": value}
-        path = results.add_entry(tmp_path, entry)
+        path = results.add_entry(tmp_path, {"value": value}, name=f"{split}/{checkpoint}")
     stored = json.loads(path.read_text())
     assert {name: entry["value"] for name, entry in stored.items()} == {
         "test/none": 1,
@@ -93,7 +92,7 @@ def test_results_edited_into_something_else_are_one_line(tmp_path):
     """A results.json that is no dictionary is named, and left as it is."""
     (tmp_path / "results.json").write_text("[1,")
     with pytest.raises(results.ResultsError, match=r"results.json: .*line 1"):
-        results.add_entry(tmp_path, {"split": "test", "checkpoint": "best"})
+        results.add_entry(tmp_path, {}, name="test/best")
     assert (tmp_path / "results.json").read_text() == "[1,"
 
 

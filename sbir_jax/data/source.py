@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -50,6 +51,7 @@ class Dataset:
     classes: class names, sorted; the same for photos and sketches and in every split.
     instance_ids: names of the instance numbers, `<class>/<photo name>`.
     fingerprint: sha256 over the raw files and options it was prepared from.
+    protocol: the published protocol it was prepared for, as `data_prep` notes it; None for none.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class Dataset:
     classes: tuple[str, ...]
     instance_ids: tuple[str, ...]
     fingerprint: str
+    protocol: dict[str, Any] | None
     _indices: dict[str, SplitIndex] = dataclasses.field(repr=False)
 
     def index(self, split: str, modality: Modality) -> SplitIndex:
@@ -200,8 +203,16 @@ def open_dataset(name: str, data_dir: str | Path) -> Dataset:
             classes = tuple(arrays["classes"].tolist())
             instance_ids = tuple(arrays["instance_ids"].tolist())
         channels = {modality: _channels(path / modality / "1.0.0") for modality in MODALITIES}
-        fingerprint = report["fingerprint"]
-        return Dataset(path, name, channels, classes, instance_ids, fingerprint, indices)
+        return Dataset(
+            path=path,
+            name=name,
+            channels=channels,
+            classes=classes,
+            instance_ids=instance_ids,
+            fingerprint=report["fingerprint"],
+            protocol=report.get("protocol"),
+            _indices=indices,
+        )
     except Exception as error:  # zipfile, json, KeyError, OSError: whatever a damaged file gives
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DatasetError(f"{path}: damaged ({reason}); prepare the dataset again") from error

@@ -43,12 +43,15 @@ class Scores:
       relevant: int32 [Q], relevant items in the gallery.
       gallery_size: G.
       curve: None unless asked for.
+      chance: expectation of each metric in a random order, float64 [Q], or None without a closed
+        form, where the queries have galleries of several sizes; else None.
     """
 
     metrics: dict[str, np.ndarray]
     relevant: np.ndarray
     gallery_size: int
     curve: Curve | None = None
+    chance: dict[str, np.ndarray | None] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

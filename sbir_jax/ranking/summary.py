@@ -58,11 +58,13 @@ def summarise(
         _, sizes, sums = by_class(values, np.asarray(classes)[counted])
         means = sums / sizes  # [M, C]
         class_means, class_spread = means.mean(axis=1).tolist(), _intervals(means, resamples)
-    chance = by_chance(scores.relevant[counted], scores.gallery_size, scores.metrics)
+    chance = scores.chance
+    if chance is None:
+        chance = by_chance(scores.relevant, scores.gallery_size, scores.metrics)
     for row, name in enumerate(scores.metrics):
         summary[name] = {
             "value": float(values[row].mean()),
-            "chance": None if chance[name] is None else float(chance[name].mean()),
+            "chance": None if chance[name] is None else float(chance[name][counted].mean()),
             "interval": spread[row],
             "class_mean": class_means[row],
             "class_interval": class_spread[row],

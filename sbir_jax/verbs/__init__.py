@@ -1,0 +1,29 @@
+"""The verbs of the command line, one file a kind of work.
+
+To add one, write a function of (given, overrides), describe it in the VERBS of its file, and name
+the file here. Heavy imports stay inside the functions: help, `configs`, `show` and every user error
+answer in 0.1 s, where importing JAX takes a second.
+"""
+
+from sbir_jax.verbs import doctor, evaluate, settings, study, train, weights
+
+VERBS = {
+    name: verb
+    for file in (train, evaluate, study, weights, doctor, settings)
+    for name, verb in file.VERBS.items()
+}
+
+# Errors that explain themselves in one line, by module.
+RUN_ERRORS = {
+    "sbir_jax.data.source": "DatasetError",
+    "sbir_jax.checkpoint": "CheckpointError",
+    "sbir_jax.train": "TrainingDiverged",
+    "sbir_jax.embeddings": "EmbeddingsError",
+    "sbir_jax.models.weight_files": "WeightsError",
+    "sbir_jax.results": "ResultsError",
+    "sbir_jax.dimensions": "DimensionsError",
+    "sbir_jax.plots": "PlotsMissing",
+    "sbir_jax.ranking.trec": "TrecError",
+    "data_prep.items": "PrepareError",
+    "data_prep.doctor": "ProblemsFound",
+}
