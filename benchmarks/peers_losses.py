@@ -10,23 +10,7 @@ They do not all average alike. `batch hard` and `semi-hard` here are means over 
 
 from __future__ import annotations
 
-import functools
-
 MARGIN, TEMPERATURE, SMOOTHNESS = 0.2, 0.1, 0.01
-
-
-@functools.cache
-def _torchvision():
-    """Lets torchvision be imported, which two of the libraries do and these losses do not use.
-
-    Its wheel for CUDA, the one on PyPI, stops beside a torch for CPUs, at operators it lacks.
-    """
-    import torch
-
-    lacking = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        lacking.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return lacking
 
 
 # pytorch-metric-learning
@@ -74,7 +58,6 @@ def pml_smooth_ap(z, labels):
 
 
 def oml_batch_hard(z, labels):
-    _torchvision()
     from oml.losses.triplet import TripletLossWithMiner
     from oml.miners.inbatch_hard_tri import HardTripletsMiner
 
@@ -83,7 +66,6 @@ def oml_batch_hard(z, labels):
 
 def oml_all(z, labels):
     """A mean over all triplets: another loss than ours."""
-    _torchvision()
     from oml.losses.triplet import TripletLossWithMiner
     from oml.miners.inbatch_all_tri import AllTripletsMiner
 
@@ -94,24 +76,21 @@ def oml_all(z, labels):
 
 
 def st_batch_hard(z, labels):
-    _torchvision()
-    from sentence_transformers import losses
+    from sentence_transformers.sentence_transformer import losses
 
     loss = losses.BatchHardTripletLoss(None, margin=MARGIN)
     return loss.compute_loss_from_embeddings([z], labels)
 
 
 def st_semi_hard(z, labels):
-    _torchvision()
-    from sentence_transformers import losses
+    from sentence_transformers.sentence_transformer import losses
 
     loss = losses.BatchSemiHardTripletLoss(None, margin=MARGIN)
     return loss.compute_loss_from_embeddings([z], labels)
 
 
 def st_all(z, labels):
-    _torchvision()
-    from sentence_transformers import losses
+    from sentence_transformers.sentence_transformer import losses
 
     loss = losses.BatchAllTripletLoss(None, margin=MARGIN)
     return loss.compute_loss_from_embeddings([z], labels)

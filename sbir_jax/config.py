@@ -16,9 +16,9 @@ from typing import Any
 
 import ml_collections
 
-from sbir_jax import loss_config, optim_config
-from sbir_jax.backbones import BACKBONES, ResNetSpec, ViTSpec, spec_of
+from sbir_jax import loss_config, model_config, optim_config
 from sbir_jax.loss_config import LossConfig
+from sbir_jax.model_config import ModelConfig
 from sbir_jax.optim_config import OptimConfig
 from sbir_jax.ranking import names
 from sbir_jax.setting import ConfigError, duration_steps, nearest, setting
@@ -78,60 +78,6 @@ class AugmentConfig:
     gray: float = setting(0.1, "share of photos turned grey", low=0.0, high=1.0)
     erase: float = setting(
         0.0, "share of images with one random rectangle erased", low=0.0, high=1.0
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The two encoders."""
-
-    backbone: str = setting(
-        "patch_resnet",
-        "patch_resnet is the small one for CPUs; the others are timm's of that name (ViTs without "
-        "the input size)",
-        choices=tuple(BACKBONES),
-    )
-    weights: str = setting(
-        "",
-        "published weights that a run starts from: a file, what `launch.py weights` wrote, or "
-        "hf:OWNER/NAME (empty: random)",
-    )
-    width: int = setting(
-        64, "channels of the first stage of patch_resnet (the others are fixed)", low=8, high=512
-    )
-    towers: str = setting(
-        "dual",
-        "dual: two encoders; shared: one (siamese); stems: own stems, shared trunk",
-        choices=("dual", "shared", "stems"),
-    )
-    head: str = setting(
-        "linear",
-        "linear, dense-norm-relu-dense, or none: embeddings are the pooled features",
-        choices=("linear", "mlp", "none"),
-    )
-    embed_dim: int = setting(128, "embedding dimensions", low=2, high=8192)
-    normalize: str = setting(
-        "unit",
-        "unit: divide by the L2 norm; sr: signed square root first (sr_norm)",
-        choices=("unit", "sr"),
-    )
-    dropout: float = setting(0.0, "share of pooled features dropped", low=0.0, high=0.9)
-    batch_norm: str = setting(
-        "live",
-        "BatchNorm of the backbone; live: trains on the statistics of each batch; frozen: on the "
-        "running ones, which stay as they are",
-        choices=("live", "frozen"),
-    )
-    prompts: int = setting(
-        0, "learned tokens of each side, appended to the input of a ViT's trunk", low=0, high=256
-    )
-    lora_rank: int = setting(
-        0, "rank of the low-rank updates of a ViT's attention (0: none)", low=0, high=256
-    )
-    dtype: str = setting(
-        "float32",
-        "activations; parameters and embeddings are always float32",
-        choices=("float32", "bfloat16"),
     )
 
 
@@ -311,44 +257,11 @@ def _check_together(run: RunConfig) -> None:
     ):
         duration_steps(text, path=path, batch_size=1, epoch_size=1, total=1)
     duration_steps(run.train.duration, path="train.duration", batch_size=1, epoch_size=1)
-    _check_model(run)
+    starts = bool(run.model.weights or run.train.init_from)
+    model_config.check(run.model, image_size=data.image_size, from_scratch=not starts)
     loss_config.check(run.loss, dim=run.model.embed_dim)
     optim_config.check(run.optim)
     _check_evaluation(run.eval)
-
-
-def _check_model(run: RunConfig) -> None:
-    model, size = run.model, run.data.image_size
-    spec = BACKBONES[model.backbone].spec
-    is_vit = isinstance(spec, ViTSpec)
-    if is_vit and size % spec.patch:
-        raise ConfigError(
-            f"config.data.image_size={size}: must be a multiple of {spec.patch}, the patches of "
-            f"{model.backbone}"
-        )
-    if not (is_vit or isinstance(spec, ResNetSpec)) and size < 32:
-        raise ConfigError(f"config.data.image_size={size}: at least 32 for {model.backbone}")
-    for name in ("prompts", "lora_rank"):
-        if getattr(model, name) and not is_vit:
-            raise ConfigError(
-                f"config.model.{name}={getattr(model, name)}: {model.backbone} is no ViT; valid: 0"
-            )
-    if model.weights and model.backbone == "patch_resnet":
-        raise ConfigError(
-            f"config.model.weights={model.weights!r}: nobody publishes weights of patch_resnet; "
-            "choose another config.model.backbone"
-        )
-    if model.batch_norm == "frozen" and not (model.weights or run.train.init_from):
-        raise ConfigError(
-            "config.model.batch_norm='frozen': from scratch there are no statistics to keep; set "
-            "config.model.weights or config.train.init_from"
-        )
-    features = spec_of(model.backbone, image_size=size, width=model.width).features
-    if model.head == "none" and model.embed_dim != features:
-        raise ConfigError(
-            f"config.model.embed_dim={model.embed_dim}: without a head it must be the {features} "
-            f"features of {model.backbone}"
-        )
 
 
 def _check_evaluation(settings: EvalConfig) -> None:

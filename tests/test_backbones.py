@@ -37,7 +37,7 @@ def imported(case, shapes, folder: Path, monkeypatch):
 
 @pytest.mark.parametrize("name", CASES)
 def test_backbone_is_timm(name, fixture, tmp_path, monkeypatch):
-    """Features of a grey sketch, native, and of a photo, resized, are timm's to 1e-5 relative."""
+    """Features of a grey sketch, native, and of a photo, resized, are timm's to 4e-6 relative."""
     shapes, expected = fixture
     case = CASES[name]
     weights = imported(case, shapes[name], tmp_path, monkeypatch)
@@ -54,4 +54,4 @@ def test_backbone_is_timm(name, fixture, tmp_path, monkeypatch):
         embed = jax.jit(lambda s, x, g=graphdef, side=side: dual.apply_embed(g, *s, x, side))
         found, wanted = np.asarray(embed(state, images)), expected[f"{name}/{side}"]
         error = np.abs(found - wanted).max() / np.abs(wanted).max()
-        assert found.shape == wanted.shape and error < 1e-5, (side, size, error)
+        assert found.shape == wanted.shape and error < 4e-6, (side, size, error)

@@ -10,18 +10,24 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from front_door import error_line, launch
+from front_door import ROOT, error_line, launch
+from parity.cases import CASES
+from test_backbones import DATA
 from test_weights import CONFIG, SHAPES, SMALL
 from tiny import TINY, stored, tiny_run
 
 from sbir_jax import backbones, sharding
-from sbir_jax.config import ConfigError
+from sbir_jax.config import ConfigError, resolve
 from sbir_jax.data.source import open_dataset
 from sbir_jax.evaluate import Evaluator, evaluate_workdir
 from sbir_jax.knn import knn_workdir
 from sbir_jax.load import as_measured, parameters
 from sbir_jax.models import dual
-from sbir_jax.models.weights import load
+from sbir_jax.models.weights import load, resample_positions
+from sbir_jax.optim import everything, groups
+from sbir_jax.overrides import load_config
+from sbir_jax.paths import by_path
+from sbir_jax.step import draw
 from sbir_jax.train import train
 
 
@@ -46,29 +52,57 @@ def run_of(source, tiny_data, **changes):
     return tiny_run(tiny_data, settings | changes)
 
 
-def test_a_run_starts_from_published_weights(source, tiny_data, tmp_path, mesh, capfd):
-    """The first checkpoint of a run that does not move holds the published values in both towers,
-    the log says so, and the workdir keeps where they are from; continued, its own come first."""
-    changes = {"optim.lr": 0.0, "model.batch_norm": "frozen", "train.duration": "2 steps"}
-    run = run_of(source, tiny_data, **changes)
+def test_a_run_starts_from_published_weights(tiny_data, tmp_path, mesh, capfd, monkeypatch):
+    """CLIP's recipe: two steps move LayerNorms and prompts, and leave the published rest to the
+    bit. The log and the workdir say where it is from; continued, the run needs the file no more."""
+    case = CASES["clip_quickgelu"]
+    monkeypatch.setitem(backbones.BACKBONES, case.arch, case.backbone())
+    shapes = json.loads((DATA / "backbones.json").read_text())["clip_quickgelu"]
+    source = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file(drawn.weights(shapes), source)
+    recipe = {
+        "model.backbone": case.arch,
+        "model.weights": str(source),
+        "model.towers": "shared",
+        "model.head": "none",
+        "model.embed_dim": 64,
+        "model.prompts": 2,
+        "optim.train": "*norm*, prompts",
+        "optim.warmup": "0 steps",
+        "train.duration": "2 steps",
+    }
+    run = tiny_run(tiny_data, recipe)
     train(run, tmp_path / "run", mesh=mesh)
     out = capfd.readouterr()
-    assert "starting from published weights: resnet18 of" in out.out + out.err
-    weights = load(str(source), "resnet18")
-    arrays = stored(tmp_path / "run")
-    for side in ("sketch", "photo"):
-        for path, value in weights.arrays.items():
-            part, _, rest = path.partition("/")
-            item = "model_state" if rest.endswith(("/mean", "/var")) else "params"
-            np.testing.assert_array_equal(arrays[f"{item}/{part}s/{side}/{rest}"], value)
-    np.testing.assert_array_equal(arrays["model_state/pixels/mean"], np.float32([0.1, 0.2, 0.3]))
+    assert f"starting from published weights: {case.arch} of" in out.out + out.err
+    weights, arrays = load(str(source), case.arch), stored(tmp_path / "run")
+    for path, value in weights.arrays.items():
+        part, _, rest = path.partition("/")
+        found = arrays[f"params/{part}s/both/{rest}"]
+        if path == "stem/positions":
+            value = resample_positions(value, 1)
+        assert (found == value).all() == ("norm" not in path), path
+    assert arrays["params/prompts/sketch"].shape == (2, 64)
+    np.testing.assert_array_equal(arrays["model_state/pixels/mean"], np.float32(weights.mean))
     about = json.loads((tmp_path / "run/weights.json").read_text())
-    assert (about["arch"], about["sha256"]) == ("resnet18", weights.sha256)
-    assert "no commercial use" in about["licence"]
-    (source / "model.safetensors").unlink()  # no longer needed
+    assert (about["arch"], about["sha256"]) == (case.arch, weights.sha256)
+    source.unlink()
     train(run, tmp_path / "run", mesh=mesh)
     out = capfd.readouterr()
     assert "continuing from step 2" in out.out + out.err
+
+
+def test_patterns_of_the_recipes_name_parameters():
+    """The optimiser settings of every config that starts from weights fit its model."""
+    recipes = 0
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        run = resolve(load_config(str(path), ROOT / "configs"))
+        if run.model.weights:
+            recipes += 1
+            params, _, loss_params = jax.eval_shape(lambda run=run: draw(run, classes=3))
+            moved = groups(run.optim, by_path(everything(params, loss_params))).rates
+            assert any(not name.startswith("loss/") for name in moved), path
+    assert recipes >= 5
 
 
 def test_pretrained_evaluates_the_published_backbone_alone(source, tiny_data, tmp_path, mesh):

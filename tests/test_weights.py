@@ -153,7 +153,10 @@ def test_another_network_is_recognised(tmp_path):
     with pytest.raises(WeightsError, match="not weights of vgg16, but of resnet18 by their sizes"):
         load(source, "vgg16")
     source = write(tmp_path / "b", drawn.weights(SHAPES), {"architecture": "resnet34"})
-    with pytest.raises(WeightsError, match="weights of resnet34, not of resnet18"):
+    with pytest.raises(WeightsError, match="weights of resnet34, not of resnet18; use --arch="):
+        load(source, "resnet18")
+    source = write(tmp_path / "c", drawn.weights(SHAPES), {"architecture": "resnet152"})
+    with pytest.raises(WeightsError, match="weights of resnet152, .*that one is not supported"):
         load(source, "resnet18")
 
 
@@ -287,8 +290,18 @@ def test_the_hub(tmp_path, monkeypatch):
         raise OSError("cannot reach the hub\nsecond line")
 
     fake.hf_hub_download = offline
-    with pytest.raises(WeightsError, match=r"cannot be downloaded \(OSError: cannot reach the hub"):
+    with pytest.raises(WeightsError, match="cannot be downloaded: OSError: cannot reach the hub"):
         load("hf:timm/resnet18.a1_in1k", "resnet18")
+
+    class GatedRepoError(Exception):
+        """As huggingface_hub names it."""
+
+    def gated(*args, **kwargs):
+        raise GatedRepoError("401 Client Error")
+
+    fake.hf_hub_download = gated
+    with pytest.raises(WeightsError, match="gated: accept its licence on the hub"):
+        load("hf:timm/vit_small_patch16_dinov3.lvd1689m", "resnet18")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"pip install 'sbir_jax\[weights\]'"):
         load("hf:timm/resnet18.a1_in1k", "resnet18")
@@ -355,12 +368,15 @@ def test_all_towers_hold_the_published_values(towers, tmp_path):
 VIT = ViTSpec(patch=16, width=32, depth=2, heads=2, image_size=48)
 
 
-def test_openai_clip_wants_quickgelu(tmp_path):
-    """Weights that were trained with QuickGELU are not taken with the exact GELU."""
-    config = {"architecture": "vit_base_patch32_clip_224", "pretrained_cfg": {"tag": "openai"}}
+@pytest.mark.parametrize(
+    ("tag", "wanted", "given"), [("openai", "_quickgelu", ""), ("laion2b", "", "_quickgelu")]
+)
+def test_clip_weights_want_their_own_gelu(tag, wanted, given, tmp_path):
+    """Weights that were trained with one GELU are not taken with the other."""
+    config = {"architecture": "vit_base_patch32_clip_224", "pretrained_cfg": {"tag": tag}}
     source = write(tmp_path, {"cls_token": np.ones((1, 1, 4), np.float32)}, config)
-    with pytest.raises(WeightsError, match="use --arch=vit_base_patch32_clip_quickgelu"):
-        load(source, "vit_base_patch32_clip")
+    with pytest.raises(WeightsError, match=f"use --arch=vit_base_patch32_clip{wanted}$"):
+        load(source, f"vit_base_patch32_clip{given}")
 
 
 @pytest.mark.parametrize("pool", ["token", "map"])

@@ -1,1 +1,1 @@
-"""Backbones (`resnet.py`) and the pair of encoders built from them (`dual.py`)."""
+"""Backbones (`resnet.py`, `vgg.py`, ...), their weights, and the two encoders (`dual.py`)."""

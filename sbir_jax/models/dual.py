@@ -16,8 +16,8 @@ from flax import nnx
 from sbir_jax.backbones import HALF, Spec, spec_of
 from sbir_jax.config import ConfigError, ModelConfig
 from sbir_jax.distances import sr_norm, unit
-from sbir_jax.models.backbone import make_stem, make_trunk
 from sbir_jax.models.initial import lecun_normal
+from sbir_jax.models.network import make_stem, make_trunk
 from sbir_jax.models.vit import repeat, tokens
 
 MODALITIES = ("sketch", "photo")

@@ -1,8 +1,7 @@
 """How published files name and lay out the arrays of each backbone.
 
-One naming is matched with ours, that of timm (torchvision's, for ResNet and VGG); the other
-layouts, of big_vision and of the first ViTs, are turned into it. Only names, shapes and axes
-are here; nothing is read.
+One naming is matched with ours, that of timm (torchvision's too, for ResNet and VGG); others are
+turned into it first. Only names, shapes and axes are here; nothing is read.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable
 
 import numpy as np
 
@@ -25,7 +23,7 @@ _IGNORED = {
     ConvNeXtSpec: r"head\.fc\..*",
     ViTSpec: r"head\..*|mask_token|pre_logits\..*",
 }
-_LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 
 def is_ignored(spec: Spec, name: str) -> bool:
@@ -38,7 +36,7 @@ def timm_name(spec: Spec, path: str) -> str:
 
     Args:
       spec: of the backbone.
-      path: of an array of `backbone.Backbone`.
+      path: of an array of `network.Network`.
     """
     module, _, leaf = path.rpartition("/")
     if leaf == "layer_scale" or re.fullmatch(r"layer_scale[12]", leaf):
@@ -46,7 +44,7 @@ def timm_name(spec: Spec, path: str) -> str:
         return f"{_MODULES[type(spec)](spec, module)}.{gamma}"
     if tokens := _TOKENS.get(path):
         return tokens
-    return f"{_MODULES[type(spec)](spec, module)}.{_LEAVES.get(leaf, leaf)}"
+    return f"{_MODULES[type(spec)](spec, module)}.{LEAVES.get(leaf, leaf)}"
 
 
 def to_timm_layout(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -93,85 +91,6 @@ def looks_like(arrays: Arrays) -> list[str]:
     """Backbones whose sizes a file has, by its most telling tensors; [] if none is known."""
     shapes = {name: array.shape for name, array in arrays.items()}
     return [name for name, of in BACKBONES.items() if _fits(of.spec, shapes)]
-
-
-def big_vision_to_timm(arrays: Arrays) -> tuple[Arrays, list[str]]:
-    """A ViT of big_vision, or of vision_transformer, with timm's names and layouts.
-
-    Blocks may be apart (`encoderblock_0`) or stacked (`encoderblock`). What has no counterpart
-    keeps its name.
-
-    Returns:
-      The arrays, and the names of those outside the image tower, which were left out.
-    """
-    prefixes = ("params/img/", "params/", "opt/target/", "")
-    prefix = next((p for p in prefixes if f"{p}embedding/kernel" in arrays), "")
-    parts: dict[str, dict[int, np.ndarray]] = {}
-    for name, array in arrays.items():
-        if name.startswith(prefix):
-            for inner, single in _unstacked(name.removeprefix(prefix), array):
-                target, order, flatten = _timm_part(inner)
-                parts.setdefault(target, {})[order] = flatten(single)
-    found = {
-        name: np.concatenate([of[i] for i in sorted(of)])
-        if len(of) > 1
-        else next(iter(of.values()))
-        for name, of in parts.items()
-    }
-    return found, [name for name in arrays if not name.startswith(prefix)]
-
-
-def _unstacked(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    stacked = "Transformer/encoderblock/"
-    if not name.startswith(stacked):
-        return [(name, array)]
-    inner = name.removeprefix(stacked)
-    return [(f"Transformer/encoderblock_{i}/{inner}", single) for i, single in enumerate(array)]
-
-
-_BIG_VISION = (
-    (r"embedding", "patch_embed.proj"),
-    (r"Transformer/encoder_norm", "norm"),
-    (r"Transformer/encoderblock_(\d+)/LayerNorm_0", r"blocks.\1.norm1"),
-    (r"Transformer/encoderblock_(\d+)/LayerNorm_[12]", r"blocks.\1.norm2"),
-    (r"Transformer/encoderblock_(\d+)/MlpBlock_\d/Dense_0", r"blocks.\1.mlp.fc1"),
-    (r"Transformer/encoderblock_(\d+)/MlpBlock_\d/Dense_1", r"blocks.\1.mlp.fc2"),
-    (r"Transformer/encoderblock_(\d+)/MultiHead\w+/out", r"blocks.\1.attn.proj"),
-    (r"Transformer/encoderblock_(\d+)/MultiHead\w+/(?:query|key|value)", r"blocks.\1.attn.qkv"),
-    (r"MAPHead_0/MultiHead\w+/query", "attn_pool.q"),
-    (r"MAPHead_0/MultiHead\w+/(?:key|value)", "attn_pool.kv"),
-    (r"MAPHead_0/MultiHead\w+/out", "attn_pool.proj"),
-    (r"MAPHead_0/LayerNorm_0", "attn_pool.norm"),
-    (r"MAPHead_0/MlpBlock_0/Dense_0", "attn_pool.mlp.fc1"),
-    (r"MAPHead_0/MlpBlock_0/Dense_1", "attn_pool.mlp.fc2"),
-    (r"head|pre_logits", r"\g<0>"),
-)
-_BIG_VISION_TOKENS = {
-    "cls": "cls_token",
-    "pos_embedding": "pos_embed",
-    "Transformer/posembed_input/pos_embedding": "pos_embed",
-    "MAPHead_0/probe": "attn_pool.latent",
-}
-
-
-def _timm_part(name: str) -> tuple[str, int, Callable[[np.ndarray], np.ndarray]]:
-    """timm's name of an array, its place among those joined there, and its change of layout."""
-    if name in _BIG_VISION_TOKENS:
-        return _BIG_VISION_TOKENS[name], 0, lambda x: x
-    module, _, leaf = name.rpartition("/")
-    for pattern, timm in _BIG_VISION:
-        if match := re.fullmatch(pattern, module):
-            target = f"{match.expand(timm)}.{_LEAVES.get(leaf, leaf)}"
-            role = module.rpartition("/")[2]
-            order = {"key": 1, "value": 2}.get(role, 0)
-            if leaf != "kernel":
-                return target, order, lambda x: x.reshape(-1)
-            if role in ("query", "key", "value"):  # [in, heads, width / heads]
-                return target, order, lambda x: x.reshape(len(x), -1).T
-            if role == "out":  # [heads, width / heads, out]
-                return target, order, lambda x: x.reshape(-1, x.shape[-1]).T
-            return target, order, lambda x: x.transpose(3, 2, 0, 1) if x.ndim == 4 else x.T
-    return name, 0, lambda x: x
 
 
 def _fits(spec: Spec, shapes: dict[str, tuple[int, ...]]) -> bool:

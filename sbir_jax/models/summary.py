@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sbir_jax.backbones import BACKBONES, Spec, ViTSpec
-from sbir_jax.models.backbone import Backbone
+from sbir_jax.models.network import Network
 from sbir_jax.models.weights import Weights
 from sbir_jax.paths import by_path
 
@@ -24,7 +24,7 @@ def cost(spec: Spec, image_size: int) -> tuple[int, float]:
       spec: of the backbone.
       image_size: side of the image in pixels; of a ViT, that of `spec`.
     """
-    model = nnx.eval_shape(lambda: Backbone(spec, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: Network(spec, rngs=nnx.Rngs(0)))
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     forward = jax.jit(lambda params, rest, images: nnx.merge(graphdef, params, rest)(images))

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import logging
 import re
 import zipfile
 from pathlib import Path
@@ -27,6 +28,13 @@ _DTYPES = {
     "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8,
     "BOOL": np.bool_,
 }  # fmt: skip
+
+_HUB_ERRORS = {
+    "LocalEntryNotFoundError": "no connection to the hub, and not in its cache here",
+    "RepositoryNotFoundError": "no such repository, or a private one",
+    "GatedRepoError": "gated: accept its licence on the hub, and log in with `hf auth login`",
+    "RemoteEntryNotFoundError": f"no {_PUBLISHED} in this repository",
+}
 
 
 class WeightsError(RuntimeError):
@@ -98,13 +106,13 @@ def _from_hub(source: str) -> Path:
         )
     from huggingface_hub import hf_hub_download
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each of its tries
     try:
         path = hf_hub_download(repository, _PUBLISHED, revision=revision or None)
     except Exception as error:  # offline, no such repository, gated: errors of three libraries
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"{source}: cannot be downloaded ({type(error).__name__}: {reason[:200]})"
-        ) from error
+        kind = type(error).__name__
+        reason = _HUB_ERRORS.get(kind, f"{kind}: {_first_line(error)}")
+        raise WeightsError(f"{source}: cannot be downloaded: {reason}") from error
     for beside in ("config.json", "README.md"):
         try:
             hf_hub_download(repository, beside, revision=revision or None)
@@ -148,8 +156,7 @@ def _read_pth(path: Path) -> dict[str, np.ndarray]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle.UnpicklingError, RuntimeError of its zip reader, ...
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: damaged, or more than arrays: {reason[:200]}") from error
+        raise WeightsError(f"{path}: damaged, or more than arrays: {_first_line(error)}") from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
@@ -179,6 +186,10 @@ def _about(path: Path, name: str) -> dict[str, Any]:
         "std": details.get("std"), "image_size": size[-1], "licence": declared,
     }  # fmt: skip
     return {key: value for key, value in found.items() if value}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _json(path: Path) -> dict[str, Any]:

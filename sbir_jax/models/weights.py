@@ -20,13 +20,16 @@ import numpy as np
 import safetensors.numpy
 
 from sbir_jax.backbones import BACKBONES, ViTSpec, short_name
-from sbir_jax.models import naming
-from sbir_jax.models.backbone import shapes_of
+from sbir_jax.models import big_vision, naming
 from sbir_jax.models.licences import licence_of
+from sbir_jax.models.network import shapes_of
 from sbir_jax.models.weight_files import OWN_ABOUT, OWN_ARRAYS, Published, WeightsError, read
 
-# Tags of CLIP weights that were trained with QuickGELU, whatever their file's config says.
-_QUICK_GELU = r"openai|metaclip_(?:400m|2pt5b)"
+# Tags of CLIP weights by the GELU they were trained with, which no tensor shows.
+_GELU_OF_TAGS = {
+    "quick_gelu": r"openai|metaclip_(?:400m|2pt5b)",
+    "gelu": r"laion2b.*|datacompxl|openai_ft_.*",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class Weights:
 
     Attributes:
       arch: name of the backbone.
-      arrays: float32, by path in `backbone.Backbone`.
+      arrays: float32, by path in `network.Network`.
       mean, std: of RGB in 0..1: what the first layer expects to have been subtracted and divided.
       image_size: pixels of the square they were trained on.
       licence: in words.
@@ -68,19 +71,20 @@ def load(source: str, arch: str) -> Weights:
     published = read(source)
     about, arrays, notes = published.about, published.arrays, []
     said = short_name(str(about.get("arch", arch)))
-    if said.replace("_quickgelu", "") != arch.replace("_quickgelu", ""):
-        raise WeightsError(f"{source}: weights of {said}, not of {arch}; use --arch={said}")
-    backbone, spec = BACKBONES[arch], BACKBONES[arch].spec
-    if published.kind == "own":
+    own = published.kind == "own"
+    # timm keeps CLIP's files under the name without quickgelu, whichever they want.
+    same = said == arch or (not own and said == arch.replace("_quickgelu", ""))
+    if not same:
+        hint = f"use --arch={said}" if said in BACKBONES else "that one is not supported"
+        raise WeightsError(f"{source}: weights of {said}, not of {arch}; {hint}")
+    if own:
         return _own(published, arch)
+    backbone, spec = BACKBONES[arch], BACKBONES[arch].spec
     tag = str(about.get("tag", ""))
-    if getattr(spec, "act", "") == "gelu" and re.fullmatch(_QUICK_GELU, tag):
-        raise WeightsError(
-            f"{source}: weights {tag!r} of CLIP were trained with QuickGELU; use "
-            f"--arch={arch}_quickgelu"
-        )
+    if isinstance(spec, ViTSpec):
+        _check_gelu(source, arch, spec, tag)
     if published.kind == "npz":
-        arrays, others = naming.big_vision_to_timm(arrays)
+        arrays, others = big_vision.to_timm(arrays)
         notes += [f"left out: {_grouped(others)}"] if others else []
     if isinstance(spec, ViTSpec):
         try:
@@ -184,6 +188,16 @@ def _own(published: Published, arch: str) -> Weights:
     _check(source, arch, published.arrays, wanted, [])
     tuples = {name: tuple(about[name]) for name in ("mean", "std", "notes")}
     return Weights(arrays=published.arrays, **{n: about[n] for n in fields} | tuples)
+
+
+def _check_gelu(source: str, arch: str, spec: ViTSpec, tag: str) -> None:
+    for act, tags in _GELU_OF_TAGS.items():
+        if "_clip" in arch and act != spec.act and re.fullmatch(tags, tag):
+            other = arch.removesuffix("_quickgelu") + "_quickgelu" * (act == "quick_gelu")
+            name = {"quick_gelu": "QuickGELU", "gelu": "the exact GELU"}[act]
+            raise WeightsError(
+                f"{source}: weights {tag!r} of CLIP were trained with {name}; use --arch={other}"
+            )
 
 
 def _check(

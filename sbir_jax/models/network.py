@@ -1,4 +1,4 @@
-"""One backbone whole, of any family: what is imported, measured and held against a reference."""
+"""One network whole, of any family: what is imported, measured and held against a reference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_trunk(spec: Spec, *, dtype, rngs: nnx.Rngs) -> nnx.Module:
     return _FAMILIES[type(spec)].Trunk(spec, dtype=dtype, rngs=rngs)
 
 
-class Backbone(nnx.Module):
+class Network(nnx.Module):
     """Stem and trunk: images [B, H, W, 3], normalised as the weights want, to [B, features]."""
 
     def __init__(self, spec: Spec, *, rngs: nnx.Rngs):
@@ -36,5 +36,5 @@ class Backbone(nnx.Module):
 
 def shapes_of(spec: Spec) -> dict[str, jax.ShapeDtypeStruct]:
     """Every array of a backbone, parameters and BatchNorm's statistics, by path; none is made."""
-    model = nnx.eval_shape(lambda: Backbone(spec, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: Network(spec, rngs=nnx.Rngs(0)))
     return by_path(nnx.to_pure_dict(nnx.state(model)))
