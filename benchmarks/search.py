@@ -29,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--run", help=argparse.SUPPRESS)  # method,folder: a process of its own
     args = parser.parse_args()
     if args.run:
@@ -38,7 +39,7 @@ def main() -> None:
         _make(pathlib.Path(folder), args.photos, args.dim)
         print(f"{args.photos:,} photos x {args.dim}, top {TOP}; seconds, MiB")
         print("method    ready  1 query  64 queries  recall   peak")
-        for method in METHODS:
+        for method in args.methods.split(","):
             if method == "faiss" and importlib.util.find_spec("faiss") is None:
                 print("faiss     not installed: pip install -e '.[faiss]'")
                 continue

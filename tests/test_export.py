@@ -97,6 +97,7 @@ def test_the_card_says_data_results_and_terms(exported):
     assert "protocol: none of the literature" in card
     assert "starting weights: none, drawn at random" in card
     about = json.loads((out / "encoders.json").read_text())
+    assert str(workdir) not in card + json.dumps(about)  # nobody else's business
     assert about["preprocessing"] == {"fit": "pad", "load_size": 36, "image_size": 32}
 
 

@@ -142,6 +142,14 @@ def test_between_the_limits_of_pillow_and_ours_is_refused_too(monkeypatch):
         read_image(encoded(photo(1), "PNG"), "photo")
 
 
+def test_a_caller_may_allow_fewer_pixels():
+    """A limit of a caller's own is said in the same words, and what is within it is read."""
+    data = encoded(photo(1), "PNG")
+    assert read_image(data, "photo", max_pixels=40 * 32).shape == (32, 40, 3)
+    with pytest.raises(BadImage, match="too large.*40 x 32 pixels"):
+        read_image(data, "photo", max_pixels=40 * 32 - 1)
+
+
 def test_an_animation_gives_its_first_frame():
     """Of a two-frame GIF, black then white, the pixels are black."""
     buffer = io.BytesIO()

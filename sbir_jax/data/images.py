@@ -28,7 +28,7 @@ class BadImage(ValueError):
 
 
 def read_image(
-    data: bytes, modality: Modality, *, min_side: int = 0, max_pixels: int = MAX_PIXELS
+    data: bytes, modality: Modality, *, min_side: int = 0, max_pixels: int | None = None
 ) -> np.ndarray:
     """Decodes the bytes of one image file into upright 8-bit pixels on a white background.
 
@@ -41,7 +41,7 @@ def read_image(
       modality: "photo" returns colour, "sketch" grey.
       min_side: above 0, a large JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (several times
         faster), as long as both sides keep at least this many pixels.
-      max_pixels: of the image as it is in the file; at most `MAX_PIXELS`.
+      max_pixels: of the image as it is in the file; `MAX_PIXELS` by default, and at most.
 
     Returns:
       uint8 [height, width, 3] for a photo, uint8 [height, width] for a sketch.
@@ -49,7 +49,7 @@ def read_image(
     Raises:
       BadImage: empty, not an image, truncated or damaged, or larger than `max_pixels`.
     """
-    image = _opened(data, max_pixels)
+    image = _opened(data, max_pixels or MAX_PIXELS)
     if min_side:
         image.draft(None, (min_side, min_side))
     try:
@@ -70,7 +70,7 @@ def is_plain_jpeg(data: bytes, *, max_side: int) -> bool:
       data: bytes that `read_image` accepts.
       max_side: largest shorter side, in pixels.
     """
-    image = _opened(data)
+    image = _opened(data, MAX_PIXELS)
     return (
         image.format == "JPEG"
         and image.mode == "RGB"
@@ -151,7 +151,7 @@ def _encoded(image: np.ndarray, **options) -> bytes:
     return buffer.getvalue()
 
 
-def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
     """The image with its header read and its size checked; pixels are not decoded yet."""
     if not data:
         raise BadImage("empty file")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sbir_jax.retrieval.index import Index
 
 _PROBES = 32  # cells that a query looks into
-_TRAIN = 64  # photos a cell that k-means sees; faiss asks for at least 39
+_TRAIN, _LEAST = 64, 39  # photos a cell that k-means sees; faiss asks for so many at least
 _CANDIDATES = 4  # for each photo asked for
 _ADD = 1 << 16  # photos added at a time
 
@@ -70,7 +70,7 @@ class Approximate:
 
 
 def _made(faiss: Any, vectors: np.ndarray) -> Any:
-    cells = int(np.clip(4 * np.sqrt(len(vectors)), 1, len(vectors) / 39 + 1))
+    cells = max(1, min(int(4 * np.sqrt(len(vectors))), len(vectors) // _LEAST))
     ann = faiss.index_factory(vectors.shape[1], f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
     chosen = np.random.default_rng(0).permutation(len(vectors))[: _TRAIN * cells]
     ann.train(np.asarray(vectors[np.sort(chosen)], np.float32))

@@ -94,7 +94,8 @@ class Encoders:
         )
 
     def __str__(self) -> str:
-        words = named(self.run, self.source["checkpoint"], self.source["step"])
+        checkpoint, step = self.source["checkpoint"], self.source["step"]
+        words = named(self.run, checkpoint, step).replace(f" ({step})", "")  # named by its step
         return f"{words} of {self.source['workdir']}"
 
     def sketches(self, images: Iterable[Picture]) -> np.ndarray:

@@ -57,7 +57,7 @@ def export_encoders(encoders: Encoders, out: str | Path) -> Path:
         "platforms": PLATFORMS,
         "dim": encoders.dim,
         **dataclasses.asdict(encoders.identity),
-        "source": encoders.source,
+        "source": {name: of for name, of in encoders.source.items() if name != "workdir"},
     }
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -23,11 +23,12 @@ def model_card(encoders: Encoders) -> str:
     """Markdown, from the run's own files; what is not known is said to be unknown."""
     run, source = encoders.run, encoders.source
     dataset, size = source["dataset"], run.data.load_size
+    words = str(encoders).replace(source["workdir"], f"run `{Path(source['workdir']).name}`")
     channels = f"grey [b, {size}, {size}, 1] and colour [b, {size}, {size}, 3]"
     lines = [
         f"# Sketch and photo encoders: {run.model.backbone}, {encoders.dim} dimensions",
         "",
-        f"Made by sbir_jax {__version__}: {encoders}.",
+        f"Made by sbir_jax {__version__}: {words}.",
         "",
         "## Use",
         "",
@@ -39,8 +40,8 @@ def model_card(encoders: Encoders) -> str:
         "",
         f"Sketches and photos are uint8 squares, {channels}: {_FIT[run.data.fit]}, upright, "
         "sketches dark on white. Vectors are float32 of length 1; compare a sketch and a photo by "
-        "their dot product. The programs run on CPUs, CUDA GPUs and TPUs; JAX reads them for six "
-        "months at least.",
+        "their dot product. The programs are for CPUs (tested), CUDA GPUs and TPUs (not tested). "
+        "JAX reads them for six months at least.",
         "",
         "## Training",
         "",
