@@ -23,6 +23,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import scipy.stats
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -72,8 +74,6 @@ RECIPES = {
     "category, cosface": {"loss.name": "category", "loss.category.margin_form": "cosface"},
 }
 METRICS = ("category/mAP@all", "category/P@1", "instance/acc@10")
-# 97.5 % points of Student's t for 2, 3, ... seeds.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def run(recipe: str, seed: int, data_dir: str, out: Path) -> None:
@@ -112,26 +112,35 @@ def scores(recipe: str, seed: int, out: Path) -> list[float] | None:
 
 
 def table(recipes: list[str], seeds: int, out: Path) -> str:
-    """Markdown, best first: means over seeds and half the width of their 95 % intervals."""
-    rows = []
+    """Markdown, best first: of each recipe the mean over seeds (least to most).
+
+    Below it how far seeds lie apart: the standard deviation pooled over the recipes, and half the
+    width of the 95 % interval that it gives a mean of all seeds (Student's t).
+    """
+    rows, squares, freedom = [], [0.0] * len(METRICS), 0
     for recipe in recipes:
         found = [scores(recipe, seed, out) for seed in range(seeds)]
         found = [one for one in found if one is not None]
         if not found:
             continue
         cells = []
-        for values in zip(*found, strict=True):
-            half = ""
-            if len(values) > 1:
-                student = STUDENT[min(len(values) - 2, len(STUDENT) - 1)]
-                half = f" ± {student * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
-            cells.append(f"{statistics.mean(values):.3f}{half}")
+        for i, values in enumerate(zip(*found, strict=True)):
+            mean = statistics.mean(values)
+            squares[i] += sum((value - mean) ** 2 for value in values)
+            cells.append(f"{mean:.3f} ({min(values):.3f}..{max(values):.3f})")
+        freedom += len(found) - 1
         mean = statistics.mean(one[0] for one in found)
         rows.append((mean, f"| {recipe} | {' | '.join(cells)} | {len(found)} |"))
     rows.sort(reverse=True)
     names = [metric.split("/")[1] for metric in METRICS]
     head = f"| recipe | {' | '.join(names)} | seeds |"
-    return "\n".join([head, "|---" * (len(METRICS) + 2) + "|", *(row for _, row in rows)])
+    lines = [head, "|---" * (len(METRICS) + 2) + "|", *(row for _, row in rows)]
+    if freedom:
+        apart = [math.sqrt(square / freedom) for square in squares]
+        half = [scipy.stats.t.ppf(0.975, freedom) * sd / math.sqrt(seeds) for sd in apart]
+        for name, sd, width in zip(names, apart, half, strict=True):
+            lines.append(f"\n{name}: sd between seeds {sd:.4f}, a mean of {seeds} is ± {width:.4f}")
+    return "\n".join(lines)
 
 
 def main() -> None:
