@@ -15,7 +15,7 @@ _GRID_ROWS, _GRID_COLUMNS = 50, 20
 
 
 def index(given: Given, _words: list[str]) -> None:
-    """Embed a folder of photos, to be searched; the same command brings it up to date."""
+    """Embed a folder of photos, or bring its index up to date."""
     out = indices.path(given, "out", "the directory of the index, as in indices/mine")
     if given["remove"]:
         runs.ready_libraries()
@@ -44,7 +44,7 @@ def index(given: Given, _words: list[str]) -> None:
 
 
 def search(given: Given, files: list[str]) -> None:
-    """Find the photos of an index that are nearest to sketches, or to other photos."""
+    """Find the photos of an index nearest to sketches or to other photos."""
     folder = indices.path(given, "index", "the directory of an index")
     from sbir_jax.retrieval.index import METHODS
 
