@@ -17,7 +17,8 @@ from sbir_jax.config import default_config
 def get_config():
     config = default_config()
     config.data.name = "folders"
-    config.model.width = 32  # these four as in pacs_cpu.py
+    config.model.width = 32  # these five as in pacs_cpu.py
+    config.loss.name = "infonce + 0.5*category"
     config.loss.pairs = "joint"
     config.optim.lr = 3e-3
     config.optim.weight_decay = 0.2

@@ -27,6 +27,7 @@ def get_config():
     config.data.batch_size = 65  # 5 classes x 13 of each side
     config.data.per_class = 13
     config.model.width = 32
+    config.loss.name = "infonce + 0.5*category"  # docs/recipes.md
     config.loss.pairs = "joint"
     config.optim.lr = 3e-3
     config.optim.weight_decay = 0.2
