@@ -17,8 +17,7 @@ from sbir_jax.config import default_config
 def get_config():
     config = default_config()
     config.data.name = "folders"
-    config.model.width = 32  # these five as in pacs_cpu.py
-    config.loss.name = "infonce + 0.5*category"
+    config.model.width = 32  # these four as in pacs_cpu.py
     config.loss.pairs = "joint"
     config.optim.lr = 3e-3
     config.optim.weight_decay = 0.2
