@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.items import BadArgument, class_key
-from sbir_jax.config import LEVELS, nearest
+from sbir_jax.eval_config import LEVELS
 from sbir_jax.ranking import names as metric_names
+from sbir_jax.setting import nearest
 
 FOLDER = Path(__file__).parent / "protocols"
 GALLERIES = ("listed", "distinct", "extended")

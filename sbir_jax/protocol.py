@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from sbir_jax.config import ConfigError, EvalConfig, RunConfig
+from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.source import Dataset
+from sbir_jax.eval_config import EvalConfig
 
 
 def protocol_settings(run: RunConfig, dataset: Dataset, protocol: str) -> RunConfig:

@@ -17,26 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from sbir_jax import health, loss_config, optim, sharding
 from sbir_jax.checkpoint import Checkpoints
-from sbir_jax.config import ConfigError, RunConfig, duration_steps, resolve
+from sbir_jax.config import ConfigError, RunConfig, duration_steps
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
-from sbir_jax.ema import Average
 from sbir_jax.evaluate import Evaluator
-from sbir_jax.load import load_model
 from sbir_jax.models import dual
-from sbir_jax.models.weights import load as load_weights
-from sbir_jax.models.weights import place
 from sbir_jax.optim import everything
-from sbir_jax.overrides import stored_config
-from sbir_jax.paths import by_path, pick
-from sbir_jax.step import TrainState, draw, make_init, make_train_step
-from sbir_jax.workdir import check_same_run, remember_run, write_json
+from sbir_jax.paths import by_path
+from sbir_jax.start import items_of, start_or_resume
+from sbir_jax.step import draw, make_init, make_train_step
+from sbir_jax.workdir import check_same_run, remember_run
 from sbir_jax.writer import MetricWriter
 
 # Validation metrics on the console; all of them are in the files.
@@ -95,18 +89,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     remember_run(run, dataset, workdir)
 
     with Checkpoints(workdir, metric=run.eval.metric) as checkpoints:
-        # The resume ladder: own checkpoint, `train.init_from`, `model.weights`, scratch.
-        if checkpoints.steps():
-            start = checkpoints.find("latest")
-            state, feed = _restore(checkpoints, start, like, feed)
-            origin = f"continuing from step {start} of {workdir}"
-        else:
-            start, state = 0, sharding.put_copy(mesh, init())
-            origin = f"starting from scratch, seed {run.seed}"
-            if run.train.init_from:
-                state, origin = _start_from(run, state, like)
-            elif run.model.weights:
-                state, origin = _start_pretrained(run, state, workdir, mesh)
+        state, feed, start, origin = start_or_resume(run, workdir, checkpoints, init, like, feed)
 
         with MetricWriter(
             workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
@@ -153,7 +136,7 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                         if feed.learnt:
                             feed = feed.taught(confusion)
                             batches = feed.batches(step, _known(feed, step, eval_every, total))
-                        checkpoints.save(step, _items(state, feed), scores)
+                        checkpoints.save(step, items_of(state, feed), scores)
                 if step < total:
                     with clock.waiting():
                         batch = next(batches)
@@ -170,58 +153,6 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
 def _known(feed: Feed, step: int, eval_every: int, total: int) -> int:
     """The step up to which batches are known: a feed that learns waits for the next validation."""
     return min(total, (step // eval_every + 1) * eval_every) if feed.learnt else total
-
-
-def _items(state: TrainState, feed: Feed) -> dict[str, Any]:
-    return {
-        "params": state.params,
-        "model_state": state.model_state,
-        "loss_params": state.loss_params,
-        "opt_state": state.opt_state,
-        "memory": state.memory,
-        "ema": state.ema,
-        "sampler": feed.learnt,
-    }
-
-
-def _restore(
-    checkpoints: Checkpoints, step: int, like: TrainState, feed: Feed
-) -> tuple[TrainState, Feed]:
-    items = checkpoints.restore(step, _items(like, feed))
-    if learnt := items.pop("sampler"):
-        feed = feed.taught(**learnt)
-    return TrainState(jax.device_put(np.int32(step), like.step.sharding), **items), feed
-
-
-def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[TrainState, str]:
-    source = Path(run.train.init_from)
-    if not (source / "config.json").exists():
-        raise ConfigError(f"config.train.init_from={str(source)!r}: no run there (no config.json)")
-    theirs = resolve(stored_config(source))
-    step, params, model_state = load_model(theirs, source, "best", like.params, like.model_state)
-    return _started(state, params, model_state), f"starting from step {step} of {source}"
-
-
-def _start_pretrained(
-    run: RunConfig, state: TrainState, workdir: Path, mesh: Mesh
-) -> tuple[TrainState, str]:
-    weights = load_weights(run.model.weights, run.model.backbone)
-    params, model_state = place(weights, state.params, state.model_state)
-    write_json(workdir / "weights.json", weights.about())
-    return (
-        _started(state, *sharding.put_copy(mesh, (params, model_state))),
-        f"starting from published weights: {weights.arch} of {weights.source}, licence "
-        f"{weights.licence}",
-    )
-
-
-def _started(state: TrainState, params: Any, model_state: Any) -> TrainState:
-    """A first state with another model in it; a moving average starts there too."""
-    average = state.ema
-    if average:  # copies: the step could not be given one array twice
-        average = Average(pick(params, average.params), model_state)
-        average = jax.tree.map(jnp.copy, average)
-    return dataclasses.replace(state, params=params, model_state=model_state, ema=average)
 
 
 def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter, *, counted: bool) -> Any:

@@ -9,8 +9,8 @@ import pytest
 import scipy.ndimage
 from PIL import Image
 
-from sbir_jax.config import AugmentConfig
 from sbir_jax.data import augment
+from sbir_jax.data_config import AugmentConfig
 
 GREY_LEVEL = 1 / 127.5  # views are exact to a fraction of it
 

@@ -19,11 +19,12 @@ from data_prep.looks_like import LooksLike
 from data_prep.looks_like_demo import LooksLikeDemo
 from data_prep.prepare import prepare
 from sbir_jax import sharding
-from sbir_jax.config import ConfigError, DataConfig
 from sbir_jax.data.augment import augment_pair
 from sbir_jax.data.pipeline import images_of, make_feed
 from sbir_jax.data.source import open_dataset
+from sbir_jax.data_config import DataConfig
 from sbir_jax.models import dual
+from sbir_jax.setting import ConfigError
 from sbir_jax.train import train
 
 TRAIN, TEST = [f"{i:05d}" for i in range(12)], [f"{i:05d}" for i in range(20, 24)]

@@ -11,10 +11,11 @@ import pytest
 from tiny import TINY, tiny_run
 
 from sbir_jax import sharding
-from sbir_jax.config import ConfigError, DataConfig
 from sbir_jax.data import pipeline
 from sbir_jax.data.sampling import make_sampler
 from sbir_jax.data.source import DatasetError, open_dataset
+from sbir_jax.data_config import DataConfig
+from sbir_jax.setting import ConfigError
 
 SEED = 3
 

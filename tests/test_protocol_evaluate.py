@@ -16,11 +16,12 @@ from tiny import TINY, tiny_run
 from data_prep.__main__ import main as data_prep
 from data_prep.protocol import FOLDER, protocol_names
 from sbir_jax import evaluate
-from sbir_jax.config import ConfigError, EvalConfig
 from sbir_jax.embeddings import Embeddings
+from sbir_jax.eval_config import EvalConfig
 from sbir_jax.evaluate import Evaluator, evaluate_workdir
 from sbir_jax.measure import rank_all
 from sbir_jax.ranking.summary import summarise
+from sbir_jax.setting import ConfigError
 from sbir_jax.within_class import rank_within
 
 pytestmark = pytest.mark.usefixtures("small_model")

@@ -9,7 +9,7 @@ import pytest
 from data_prep.arguments import BUILDERS, completed
 from data_prep.items import BadArgument, class_key
 from data_prep.protocol import FOLDER, load_protocol, protocol_names
-from sbir_jax.config import LEVELS
+from sbir_jax.eval_config import LEVELS
 from sbir_jax.ranking.names import select
 
 # Printed numbers, typed from the sources' tables and not from the files under test: classes seen

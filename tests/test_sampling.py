@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sbir_jax.config import ConfigError, DataConfig
 from sbir_jax.data.sampling import class_confusion, make_sampler
 from sbir_jax.data.source import SplitIndex
+from sbir_jax.data_config import DataConfig
+from sbir_jax.setting import ConfigError
 
 CLASSES, PHOTOS, SKETCHES = 6, 5, 3  # photos a class, sketches a photo
 

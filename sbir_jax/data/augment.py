@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from sbir_jax.config import AugmentConfig
+from sbir_jax.data_config import AugmentConfig
 
 _PAPER = 255.0  # what lies outside an image: white
 # Views are sampled this many pixels off the grid. XLA may compute a coordinate twice and round it

@@ -21,11 +21,12 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from sbir_jax import sharding
-from sbir_jax.config import ConfigError, DataConfig
 from sbir_jax.data.images import MODALITIES
 from sbir_jax.data.sampling import make_sampler
 from sbir_jax.data.source import Dataset, Images
+from sbir_jax.data_config import DataConfig
 from sbir_jax.mining import Ids
+from sbir_jax.setting import ConfigError
 
 _IN_FLIGHT = 2  # batches on their way to the device while one is used
 _RESIDENT_SHARE = 0.4  # of free device memory that `auto` lets the dataset take

@@ -13,8 +13,9 @@ import functools
 
 import numpy as np
 
-from sbir_jax.config import ConfigError, DataConfig
 from sbir_jax.data.source import SplitIndex
+from sbir_jax.data_config import DataConfig
+from sbir_jax.setting import ConfigError
 
 Rows = tuple[np.ndarray, np.ndarray]
 # Streams of one seed that must not repeat each other's numbers.
