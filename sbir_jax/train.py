@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
-from sbir_jax import health, loss_config, optim, sharding
+from sbir_jax import device_memory, health, loss_config, optim, sharding
 from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.compile import advice, check_fits, compile_ahead, explained, flops
 from sbir_jax.config import ConfigError, RunConfig, duration_steps
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
@@ -28,6 +31,8 @@ from sbir_jax.evaluate import Evaluator
 from sbir_jax.models import dual
 from sbir_jax.optim import everything
 from sbir_jax.paths import by_path
+from sbir_jax.peak import seconds_at_peak
+from sbir_jax.profile import Profile, Span, check_span
 from sbir_jax.start import items_of, start_or_resume
 from sbir_jax.step import draw, make_init, make_train_step
 from sbir_jax.workdir import check_same_run, remember_run
@@ -42,17 +47,27 @@ class TrainingDiverged(RuntimeError):
     """The loss stopped being finite; the message names the step and what usually helps."""
 
 
-def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[str, Any]:
+def train(
+    run: RunConfig, workdir: Path, *, mesh: Mesh | None = None, profile: Span | None = None
+) -> dict[str, Any]:
     """Trains `run` in `workdir`, or continues it there; returns a summary of the run.
+
+    `profile`: the first and last step to trace.
 
     Raises:
       ConfigError: settings that cannot work with this dataset, these devices or this workdir.
       DatasetError: the dataset is missing or damaged.
       CheckpointError: a checkpoint to start from is missing or does not fit.
       WeightsError: published weights to start from are missing or do not fit.
+      DoesNotFit: the devices have too little memory.
       TrainingDiverged: a loss was not finite; nothing of that step is saved.
     """
     mesh = mesh or sharding.make_mesh()
+    with explained(advice(run, devices=mesh.size)):
+        return _train(run, workdir, mesh, profile)
+
+
+def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> dict[str, Any]:
     for name, rows in (
         ("data.batch_size", run.data.batch_size),
         ("train.chunk", run.train.chunk),
@@ -78,6 +93,8 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     schedule = optim.make_schedule(
         run.optim, warmup_steps=min(every["optim.warmup"], total - 1), total_steps=total
     )
+    # Asked for one by one in the loop, they would wait for the steps in flight.
+    rates = np.asarray(jax.vmap(schedule)(np.arange(total)))
     classes = len(dataset.classes)
     params, _, loss_params = jax.eval_shape(lambda: draw(run, classes=classes))
     optimizer = optim.make_optimizer(run.optim, schedule, everything(params, loss_params))
@@ -91,9 +108,12 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
     with Checkpoints(workdir, metric=run.eval.metric) as checkpoints:
         state, feed, start, origin = start_or_resume(run, workdir, checkpoints, init, like, feed)
 
-        with MetricWriter(
-            workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
-        ) as writer:
+        with (
+            MetricWriter(
+                workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
+            ) as writer,
+            Profile(profile, workdir, note=writer.note) as tracer,
+        ):
             writer.note(_describe(dataset, feed, mesh, like.params, optimizer))
             writer.note(origin)
             still = {"stems", "trunks"} if run.model.batch_norm == "frozen" else set()
@@ -102,19 +122,22 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
             if start == total:
                 writer.note("this run is finished; nothing to do")
                 return _summary(checkpoints, total, None)
-            step_fn = make_train_step(in_steps, graphdef, optimizer, mesh)
+            check_span(profile, start=start, total=total)
+            make = functools.partial(
+                make_train_step, graphdef=graphdef, optimizer=optimizer, mesh=mesh
+            )
             batches = feed.batches(start, _known(feed, start, eval_every, total))
             batch = next(batches)
-            step_fn = _compile(
-                step_fn, (like, feed.resident, batch), writer, counted=not run.train.chunk
-            )
+            step_fn, s_at_peak = _compile(in_steps, make, (like, feed.resident, batch), writer)
 
             clock = writer.clock
-            clock.start()
+            clock.start(s_at_peak=s_at_peak)
             watch = health.Watch(run)
             running: collections.deque = collections.deque()  # (step, metrics) not looked at yet
             for step in range(start + 1, total + 1):
+                tracer.before(step, state)
                 state, metrics = step_fn(state, feed.resident, batch)
+                tracer.after(step, state)
                 clock.tick()
                 running.append((step, metrics))
                 due = step % eval_every == 0 or step == total
@@ -123,9 +146,9 @@ def train(run: RunConfig, workdir: Path, *, mesh: Mesh | None = None) -> dict[st
                     done, values = running.popleft()
                     _check_finite(done, values, workdir)
                     if done % log_every == 0 or done in (1, total):
-                        rate = {"optim/lr": float(schedule(done - 1))}
-                        values = jax.device_get(values)
-                        writer.write(done, values | rate)
+                        values = jax.device_get(values) | {"optim/lr": rates[done - 1]}
+                        usage = device_memory.usage(mesh.local_devices)
+                        writer.write(done, values | usage)
                         for words in watch(done, values):
                             writer.note(f"warning: {words}")
                 if due:
@@ -155,29 +178,28 @@ def _known(feed: Feed, step: int, eval_every: int, total: int) -> int:
     return min(total, (step // eval_every + 1) * eval_every) if feed.learnt else total
 
 
-def _compile(step_fn: Any, arguments: tuple, writer: MetricWriter, *, counted: bool) -> Any:
-    """Compiles ahead of time, so that the log tells compiling from training.
-
-    `counted`: with the arithmetic of a step, which XLA counts once of all turns of a loop.
-    """
-    started = time.perf_counter()
-    compiled = step_fn.lower(*arguments).compile()
-    seconds = time.perf_counter() - started
-    memory = compiled.memory_analysis()
-    flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
-    work = f"{flops / 1e9:,.1f} GFLOP a step" if counted else "a step in chunks"
-    used = ""
-    if memory is not None:
-        peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes
-        used = f", {peak / 2**20:,.0f} MiB a device"
-    writer.note(f"compiled the step in {seconds:.1f} s: {work}{used}")
-    return compiled
+def _compile(
+    run: RunConfig, make: Callable[[RunConfig], Callable], arguments: tuple, writer: MetricWriter
+) -> tuple[Callable, float]:
+    """The step that `make` makes of a run, compiled before the first one, so that the log tells
+    compiling from training; and the seconds that its arithmetic takes at the devices' peak."""
+    compiled = compile_ahead(make(run), *arguments)
+    work = compiled.flops
+    if run.train.chunk:
+        whole = dataclasses.replace(run, train=dataclasses.replace(run.train, chunk=0))
+        work = flops(make(whole), *arguments)
+    mesh = arguments[0].step.sharding.mesh
+    s_at_peak, peak = seconds_at_peak(work, mesh, run.model.dtype)
+    writer.note(f"the step: {compiled}, {work / 1e9:,.1f} GFLOP; peak {peak}")
+    device = mesh.local_devices[0]
+    check_fits(compiled.need, device_memory.room(device), advice=advice(run, devices=mesh.size))
+    return compiled.call, s_at_peak
 
 
 def _check_finite(step: int, metrics: dict[str, jax.Array], workdir: Path) -> None:
     # The loss is of the parameters before the step; their norm shows a step that ruined them.
     for name, what in (("loss", "loss"), ("optim/param_norm", "norm of the parameters")):
-        if not math.isfinite(value := float(metrics[name])):
+        if not math.isfinite(value := float(jax.device_get(metrics[name]))):
             raise TrainingDiverged(
                 f"{what} is {value} at step {step}; the checkpoints in {workdir} are from before "
                 "it. Lower config.optim.lr or config.optim.clip_norm, or lengthen "

@@ -1,8 +1,8 @@
 """What a run says while it runs: metrics as JSON lines and TensorBoard events, a live line.
 
 `workdir/metrics.jsonl` is the record: one object a line, `{"step", "kind", name: value, ...}`.
-Everything that depends on the clock is under `time/`, all else is a function of config and data,
-so that a resumed run writes the same lines as an uninterrupted one, `time/` aside. JSON has no
+Everything that depends on the clock is under `perf/`, all else is a function of config and data,
+so that a resumed run writes the same lines as an uninterrupted one, `perf/` aside. JSON has no
 NaN: such a value is null, and `"nonfinite": {name: "nan" | "inf" | "-inf"}` keeps which.
 """
 
@@ -43,13 +43,18 @@ class Throughput:
         self._now, self._on_tick = now, on_tick
         self._started: float | None = None
         self._waited = 0.0
+        self._s_at_peak: float | None = None
         self._depth, self._pause_begun = 0, 0.0
         self._lap = (0, 0.0, 0.0)  # steps, seconds and waited seconds when the last lap ended
 
-    def start(self) -> None:
-        """Starts the clock; a second call changes nothing."""
+    def start(self, *, s_at_peak: float | None = None) -> None:
+        """Starts the clock; a second call changes nothing.
+
+        `s_at_peak`: seconds a step would take if the devices did nothing but its arithmetic, as
+        fast as they can; laps then have the model FLOP utilisation.
+        """
         if self._started is None:
-            self._started = self._now()
+            self._started, self._s_at_peak = self._now(), s_at_peak
 
     def tick(self) -> None:
         """Counts one step."""
@@ -96,18 +101,22 @@ class Throughput:
     def lap(self) -> dict[str, float]:
         """Images a second, share of time waited for data, seconds a step, since the last lap.
 
-        Empty if no step was counted since, as in two laps in a row.
+        And the model FLOP utilisation, if it is known what the devices could do. Empty if no step
+        was counted since, as in two laps in a row.
         """
         here = (self.steps, self.seconds, self._waited)
         steps, seconds, waited = (new - old for new, old in zip(here, self._lap, strict=True))
         if not steps:
             return {}
         self._lap = here
-        return {
-            "time/images_per_s": self._rate(steps * self._images_per_step, seconds),
-            "time/wait_share": self._rate(waited, seconds),
-            "time/s_per_step": seconds / steps,
+        found = {
+            "perf/images_per_s": self._rate(steps * self._images_per_step, seconds),
+            "perf/wait_share": self._rate(waited, seconds),
+            "perf/s_per_step": seconds / steps,
         }
+        if self._s_at_peak is not None:
+            found["perf/mfu"] = self._rate(steps * self._s_at_peak, seconds)
+        return found
 
     def eta(self, steps_left: int) -> float:
         """Seconds that `steps_left` more steps take, pauses included at their rate so far."""
@@ -175,7 +184,7 @@ class MetricWriter:
         *,
         shown: Collection[str] = ("loss",),
     ) -> None:
-        """Records scalars of a step; `kind` "train" adds the clock's lap under `time/`.
+        """Records scalars of a step; `kind` "train" adds the clock's lap under `perf/`.
 
         The console shows those named in `shown`.
         """
@@ -213,13 +222,15 @@ class MetricWriter:
 
     def _say(self, step: int, numbers: dict[str, float], kind: str, names: Collection[str]) -> None:
         shown = [f"{name} {numbers[name]:.4f}" for name in names if name in numbers]
-        if "time/images_per_s" in numbers:
+        if "perf/images_per_s" in numbers:
             left = self.clock.eta(self._total - self._start - self.clock.steps)
-            shown += [
-                f"{numbers['time/images_per_s']:,.0f} images/s",
-                f"data wait {numbers['time/wait_share']:.0%}",
-                f"ETA {tqdm.format_interval(left)}",
-            ]
+            shown.append(f"{numbers['perf/images_per_s']:,.0f} images/s")
+            if "perf/mfu" in numbers:
+                shown.append(f"MFU {numbers['perf/mfu']:.0%}")
+            shown.append(f"data wait {numbers['perf/wait_share']:.0%}")
+            if "perf/memory_mib" in numbers:
+                shown.append(f"{numbers['perf/memory_mib'] / 1024:.1f} GiB")
+            shown.append(f"ETA {tqdm.format_interval(left)}")
         if self._bar is not None and kind == "train":
             self._bar.set_description_str("  " + "  ".join(shown), refresh=False)
         else:

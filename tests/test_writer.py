@@ -71,10 +71,10 @@ def run(workdir, start, stop, *, total=6, broken_at=None, now=None):
 
 
 def test_each_line_is_one_json_object(tmp_path):
-    """A record holds step, kind and the values as given; the clock's values are under time/."""
+    """A record holds step, kind and the values as given; the clock's values are under perf/."""
     run(tmp_path, 0, 2)
     first, second, third = records(tmp_path)
-    assert {k: v for k, v in first.items() if not k.startswith("time/")} == {
+    assert {k: v for k, v in first.items() if not k.startswith("perf/")} == {
         "step": 1,
         "kind": "train",
         "loss": 1.0,
@@ -93,7 +93,7 @@ def test_lines_are_on_disk_at_once(tmp_path):
 
 @pytest.mark.parametrize("torn", [b"", b'{"step": 5, "lo', b"\x00\xff\n", b"3\n", b"{}\n"])
 def test_resumed_record_equals_the_uninterrupted_one(tmp_path, torn):
-    """Killed after step 5 with a checkpoint at 4, and resumed: the same lines, time/ aside."""
+    """Killed after step 5 with a checkpoint at 4, and resumed: the same lines, perf/ aside."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run(whole, 0, 6)
     run(broken, 0, 5)
@@ -103,7 +103,7 @@ def test_resumed_record_equals_the_uninterrupted_one(tmp_path, torn):
 
     def deterministic(workdir):
         return [
-            {k: v for k, v in record.items() if not k.startswith("time/")}
+            {k: v for k, v in record.items() if not k.startswith("perf/")}
             for record in records(workdir)
         ]
 
@@ -139,7 +139,7 @@ def test_tensorboard_holds_the_same_scalars(tmp_path):
         (value.tag, event.step): value.simple_value
         for event in events(tmp_path)
         for value in event.summary.value
-        if "time/" not in value.tag
+        if "perf/" not in value.tag
     }
     assert scalars == {
         ("train/loss", 1): 1.0,
@@ -185,9 +185,9 @@ def test_throughput_tells_training_waiting_and_pauses_apart():
     assert clock.images_per_s == 5.0
     assert clock.paused_seconds == 80.0
     assert clock.lap() == {
-        "time/images_per_s": 5.0,
-        "time/wait_share": 0.25,
-        "time/s_per_step": 2.0,
+        "perf/images_per_s": 5.0,
+        "perf/wait_share": 0.25,
+        "perf/s_per_step": 2.0,
     }
 
 
@@ -202,8 +202,21 @@ def test_a_lap_covers_only_what_came_after_the_last():
     now.time += 2.0
     clock.tick()
     lap = clock.lap()
-    assert (lap["time/images_per_s"], lap["time/wait_share"]) == (5.0, 0.0)
+    assert (lap["perf/images_per_s"], lap["perf/wait_share"]) == (5.0, 0.0)
     assert clock.lap() == {}
+
+
+def test_utilisation_is_the_time_at_peak_over_the_time_taken():
+    """Hand-worked: steps that the devices could do in 0.5 s take 2 s: 25 %, pauses aside."""
+    now = Clock()
+    clock = Throughput(images_per_step=10, now=now)
+    clock.start(s_at_peak=0.5)
+    for _ in range(3):
+        now.time += 2.0
+        clock.tick()
+        with clock.paused():
+            now.time += 7.0
+    assert clock.lap()["perf/mfu"] == 0.25
 
 
 def test_time_stands_still_inside_a_pause():
@@ -267,6 +280,20 @@ def test_a_log_file_gets_one_plain_line_a_record(tmp_path):
         "step  20/100  loss 0.3123  128 images/s  data wait 25%  ETA 00:40",
         "step  20/100  val: category/mAP@all 0.5000",
     ]
+
+
+def test_utilisation_and_memory_join_the_line_where_they_are_known(tmp_path):
+    """MFU after images/s, memory in GiB after the wait."""
+    now, console = Clock(), io.StringIO()
+    with MetricWriter(tmp_path, total=4, images_per_step=64, console=console, now=now) as writer:
+        writer.clock.start(s_at_peak=0.2)
+        now.time += 0.5
+        writer.clock.tick()
+        writer.write(1, {"loss": 0.25, "perf/memory_mib": 2355.2, "perf/memory_peak_mib": 4096})
+    (line,) = console.getvalue().splitlines()
+    assert line == (
+        "step 1/4  loss 0.2500  128 images/s  MFU 40%  data wait 0%  2.3 GiB  ETA 00:01"
+    )
 
 
 def test_eta_of_a_resumed_run_is_of_the_steps_left(tmp_path):

@@ -17,6 +17,7 @@ VERBS = {
 RUN_ERRORS = {
     "sbir_jax.data.source": "DatasetError",
     "sbir_jax.checkpoint": "CheckpointError",
+    "sbir_jax.compile": "DoesNotFit",
     "sbir_jax.train": "TrainingDiverged",
     "sbir_jax.embeddings": "EmbeddingsError",
     "sbir_jax.models.weight_files": "WeightsError",

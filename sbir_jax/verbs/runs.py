@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -14,6 +15,9 @@ from sbir_jax.overrides import load_config, override, stored_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 CHECKPOINT = "best, latest, a step, none (untrained) or pretrained (published)"
+COMPILE_CACHE = (
+    "directory of compiled programs, or off (default: one in the user's cache directory)"
+)
 _UNTRAINED = ("none", "pretrained")  # these need no run
 
 
@@ -81,14 +85,23 @@ def split(given: Given) -> str:
     return given["split"]
 
 
-def ready_libraries() -> None:
-    """Settles what must be settled before JAX, Grain and Orbax are imported."""
+def ready_libraries(compile_cache: str = "") -> None:
+    """Settles what must be settled before JAX, Grain and Orbax are used.
+
+    `compile_cache`: the value of --compile_cache, if the verb has it.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # remarks of XLA about the host's CPU
     from absl import logging
 
     # Orbax and TFDS log each of their steps, and Orbax a traceback before an error of ours.
     logging.set_verbosity(logging.FATAL)
     flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl's global flags
+    from sbir_jax.compile_cache import use_compile_cache
+
+    if compile_cache not in ("", "off"):
+        make_directory("compile_cache", Path(compile_cache))
+    if why := use_compile_cache(compile_cache):
+        print(f"no compilation cache: {why}", file=sys.stderr)
 
 
 def draw_demo_once(run: RunConfig) -> None:

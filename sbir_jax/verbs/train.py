@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory, workdir_of
 from sbir_jax.config import resolve
 from sbir_jax.overrides import config_files, load_config, override, stored_config
@@ -18,12 +20,21 @@ def train(given: Given, overrides: list[str]) -> None:
     else:
         raise UsageError(f"missing --config=FILE; configs: {', '.join(config_files(runs.CONFIGS))}")
     run = resolve(override(config, overrides))
+    profile = _span(given["profile"]) if given["profile"] else None
     make_directory("workdir", workdir)
-    runs.ready_libraries()
+    runs.ready_libraries(given["compile_cache"])
     runs.draw_demo_once(run)
     from sbir_jax.train import train as train_run
 
-    train_run(run, workdir)
+    train_run(run, workdir, profile=profile)
+
+
+def _span(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    first, last = map(int, found.groups()) if found else (0, 0)
+    if not 0 < first <= last:
+        raise UsageError(f"--profile={text}: write the first and the last step, as in 10:15")
+    return first, last
 
 
 VERBS = {
@@ -32,6 +43,8 @@ VERBS = {
         {
             "config": Flag("config file; leave it out to continue the run in --workdir"),
             "workdir": Flag("directory for config, metrics, checkpoints, results (required)"),
+            "profile": Flag("steps to trace into WORKDIR/profile, as in 10:15"),
+            "compile_cache": Flag(runs.COMPILE_CACHE),
         },
         {"": "--config=configs/quickstart.py --workdir=runs/quickstart"},
     )
