@@ -138,13 +138,13 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
                 tracer.before(step, state)
                 state, metrics = step_fn(state, feed.resident, batch)
                 tracer.after(step, state)
-                clock.tick()
                 running.append((step, metrics))
                 due = step % eval_every == 0 or step == total
                 # Looking at the newest step would leave the device idle until the next is sent.
                 while len(running) > (0 if due else _IN_FLIGHT):
                     done, values = running.popleft()
                     _check_finite(done, values, workdir)
+                    clock.tick()
                     if done % log_every == 0 or done in (1, total):
                         values = jax.device_get(values) | {"optim/lr": rates[done - 1]}
                         usage = device_memory.usage(mesh.local_devices)
