@@ -348,9 +348,24 @@ def test_train_gets_the_resolved_run_and_workdir(here, calls):
     argv = ["train", "--config=configs/trial.py", "--config.seed=7", "--workdir=runs/a"]
     assert launch.main(argv) == 0
     [((run, workdir), options)] = calls
-    assert (run.seed, run.optim.lr, run.data.name, options) == (7, 0.5, "pacs", {})
+    assert (run.seed, run.optim.lr, run.data.name) == (7, 0.5, "pacs")
+    assert options == {"profile": None}
     assert workdir == Path("runs/a")
     assert workdir.is_dir()
+
+
+def test_train_gets_the_steps_to_trace_and_the_cache_its_directory(here, calls, monkeypatch):
+    """--profile=10:15 arrives as two numbers; --compile_cache is made, and told to JAX."""
+    told = []
+    monkeypatch.setattr(
+        "sbir_jax.compile_cache.use_compile_cache", lambda where: told.append(where)
+    )
+    argv = ["train", "--config=configs/trial.py", "--workdir=a"]
+    assert launch.main([*argv, "--profile=10:15", "--compile_cache=compiled"]) == 0
+    assert launch.main([*argv, "--compile_cache=off"]) == 0
+    assert [options["profile"] for _, options in calls] == [(10, 15), None]
+    assert told == ["compiled", "off"]
+    assert [path.name for path in here.iterdir() if path.name in told] == ["compiled"]
 
 
 def stored_run(here: Path, **changes) -> None:
@@ -466,6 +481,7 @@ def test_evaluate_untrained_needs_no_run(here, calls):
     [
         ("sbir_jax.data.source", "DatasetError", 1),
         ("sbir_jax.checkpoint", "CheckpointError", 1),
+        ("sbir_jax.compile", "DoesNotFit", 1),
         ("sbir_jax.train", "TrainingDiverged", 1),
         ("sbir_jax.embeddings", "EmbeddingsError", 1),
         ("sbir_jax.results", "ResultsError", 1),
@@ -484,7 +500,7 @@ def test_what_a_run_refuses_is_one_line(module, name, code, here, calls, capsys,
         setattr(stand_in, name, refusal)
         monkeypatch.setitem(sys.modules, module, stand_in)
 
-    def refuse(*args):
+    def refuse(*args, **options):
         raise refusal("checkpoint 7: no such step;\n  valid: 5, 10")
 
     monkeypatch.setattr(sys.modules["sbir_jax.train"], "train", refuse)
@@ -496,7 +512,7 @@ def test_what_a_run_refuses_is_one_line(module, name, code, here, calls, capsys,
 def test_interrupt_says_how_to_go_on(here, calls, capsys, monkeypatch):
     """Ctrl-C ends in one line and the shell's code for it."""
 
-    def interrupted(*args):
+    def interrupted(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules["sbir_jax.train"], "train", interrupted)
@@ -507,7 +523,7 @@ def test_interrupt_says_how_to_go_on(here, calls, capsys, monkeypatch):
 def test_a_bug_keeps_its_traceback(here, calls, monkeypatch):
     """An exception nobody meant for users is not dressed up as one."""
 
-    def broken(*args):
+    def broken(*args, **options):
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(sys.modules["sbir_jax.train"], "train", broken)
