@@ -50,11 +50,11 @@ def stop_before(step: int, monkeypatch) -> None:
     monkeypatch.setattr(pipeline.Feed, "batches", failing)
 
 
-@pytest.mark.parametrize("feed", ["resident", "stream"])
-def test_stopped_and_continued_equals_uninterrupted(finished, tmp_path, mesh, monkeypatch, feed):
+@pytest.mark.parametrize("cache", ["device", "host", "none"])
+def test_stopped_and_continued_equals_uninterrupted(finished, tmp_path, mesh, monkeypatch, cache):
     """Stopped after step 5, continued from the checkpoint of 4: arrays and metrics bit-equal."""
     run, workdir = finished
-    run = dataclasses.replace(run, data=dataclasses.replace(run.data, feed=feed))
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, cache=cache))
     with monkeypatch.context() as patch:
         stop_before(5, patch)
         with pytest.raises(Killed):
@@ -146,11 +146,11 @@ def test_other_settings_are_refused_by_name(copy, mesh):
 
 
 def test_settings_that_change_no_number_are_free(copy, mesh, tmp_path):
-    """A run may go on with another feed, log interval, evaluation batch and data directory."""
+    """A run may go on with another cache, log interval, evaluation batch and data directory."""
     run, workdir = copy
     moved = shutil.copytree(run.data.dir, tmp_path / "moved")
     free = {
-        "data.feed": "stream",
+        "data.cache": "none",
         "train.log_every": "5 steps",
         "train.eval_every": "50%",
         "eval.batch_size": 3,
