@@ -185,6 +185,7 @@ def test_two_processes_make_it_once_and_a_killed_one_is_replaced(dataset):
     np.testing.assert_array_equal(cached.load(range(20), size=36, fit="pad"), reference)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_reading_batches_does_not_hold_the_split(tmp_path):
     """Eight passes over a file of 48 MiB, 8 rows at a time, leave it as small as before."""
     shape = (1024, 128, 128, 3)

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from sbir_jax import sharding
 from sbir_jax.data import cache, resident
 from sbir_jax.data.cache import CachedImages
-from sbir_jax.data.images import MODALITIES
+from sbir_jax.data.images import MODALITIES, Modality
 from sbir_jax.data.resident import Split
 from sbir_jax.data.sampling import make_sampler
 from sbir_jax.data.source import Dataset, Images
@@ -107,10 +107,12 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
     }
     kind, split, why = _chosen(config, sum(map(math.prod, shapes.values())), mesh)
     if kind != "none":
-        images, kept = _kept(dataset, config)
+        images, how = {}, {}
+        for side in ("sketch", "photo"):
+            images[side], how[side] = kept(dataset, "train", side, config)
         if kind == "host" and not all(isinstance(of, CachedImages) for of in images.values()):
             kind = "none"
-        why = f"{why}; {kept}"
+        why = ", ".join([why, *dict.fromkeys(how.values())])  # once where both sides say the same
     held = {}
     if kind == "device":
         for side, of in images.items():
@@ -139,23 +141,20 @@ def _chosen(config: DataConfig, nbytes: int, mesh: Mesh) -> tuple[str, bool, str
     return ("device" if config.cache == "device" else "host"), False, room
 
 
-def _kept(dataset: Dataset, config: DataConfig) -> tuple[dict[str, Images | CachedImages], str]:
-    """Both sides of the training split, from the cache beside the dataset if there can be one."""
-    images, words = {}, []
-    for side in ("sketch", "photo"):
-        doing = f"decoding {side} images"
-        decode = functools.partial(decoded, config=config, rows=_DECODE_CHUNK, doing=doing)
-        found, how = cache.open_or_make(
-            dataset, "train", side, size=config.load_size, fit=config.fit, decode=decode
-        )
-        images[side] = found or dataset.images("train", side)
-        how = (
-            f"{how} {'from' if how == 'read' else 'into'} the cache"
-            if found
-            else f"no cache: {how}"
-        )
-        words += [how] if how not in words else []
-    return images, ", ".join(words)
+def kept(
+    dataset: Dataset, split: str, side: Modality, config: DataConfig
+) -> tuple[Images | CachedImages, str]:
+    """One side of a split, from the cache beside the dataset if there can be one, and how."""
+    if config.cache == "none":
+        return dataset.images(split, side), ""
+    doing = f"decoding {side} images"
+    decode = functools.partial(decoded, config=config, rows=_DECODE_CHUNK, doing=doing)
+    found, how = cache.open_or_make(
+        dataset, split, side, size=config.load_size, fit=config.fit, decode=decode
+    )
+    if found is None:
+        return dataset.images(split, side), f"no cache: {how}"
+    return found, f"{how} {'from' if how == 'read' else 'into'} the cache"
 
 
 def _require_shared_classes(dataset: Dataset) -> None:

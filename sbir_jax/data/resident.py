@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
 from sbir_jax import sharding
@@ -26,11 +27,19 @@ class Split:
 
 
 def budget(mesh: Mesh) -> int:
-    """Bytes of decoded images that each device may hold."""
+    """Bytes of decoded images that each device may hold: the least of all processes.
+
+    Where images go decides what is compiled, so that no process may choose for itself.
+    """
     stats = mesh.local_devices[0].memory_stats()
-    if not stats:
-        return _CPU_BYTES // len(mesh.local_devices)
-    return int(_SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]))
+    if stats:
+        free = int(_SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]))
+    else:
+        free = _CPU_BYTES // len(mesh.local_devices)
+    if jax.process_count() == 1:
+        return free
+    mib = multihost_utils.process_allgather(np.int32(free >> 20))  # int64 would lose its top half
+    return int(mib.min()) << 20
 
 
 def put(
