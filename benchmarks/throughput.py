@@ -2,7 +2,7 @@
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/throughput.py                                  # the device decides the cases
-    python benchmarks/throughput.py --dataset=pacs --data_dir=data   # not the drawn demo
+    python benchmarks/throughput.py --name=pacs --data_dir=data   # not the drawn demo
 
 Three figures of each case: (b) the train step with its data already on the device, (c) `train`'s
 loop end to end, after its first steps and without validation, and the gap between them, which is
@@ -60,7 +60,7 @@ CASES = {
             },
             batch,
         )
-        for name, batch in (("resnet50", 256), ("vit_base_patch16", 256))
+        for name, batch in (("resnet50", 240), ("vit_base_patch16", 240))
     },
 }
 
@@ -165,13 +165,13 @@ def measure(args: argparse.Namespace, method: str, case: Case) -> dict:
         kind = jax.devices()[0].platform
         return {"cases": "cpu" if kind == "cpu" else "accelerator"}
     if method == "step":
-        return our_step(run_of(case, args.dataset, args.data_dir), args.seconds)
+        return our_step(run_of(case, args.name, args.data_dir), args.seconds)
     if method == "loop":
         lap = max(1, args.steps // 6)
         return our_loop(
             run_of(
                 case,
-                args.dataset,
+                args.name,
                 args.data_dir,
                 **{
                     "train.duration": f"{6 * lap} steps",
@@ -186,10 +186,10 @@ def measure(args: argparse.Namespace, method: str, case: Case) -> dict:
     from sbir_jax.models.dual import model_spec
 
     torch.set_num_threads(args.threads)
-    run = run_of(case, args.dataset, args.data_dir)
+    run = run_of(case, args.name, args.data_dir)
     return peers.measure(
         model_spec(run.model, run.data.image_size),
-        data=(args.dataset, Path(args.data_dir)),
+        data=(args.name, Path(args.data_dir)),
         size=run.data.image_size,
         batch=run.data.batch_size,
         dim=run.model.embed_dim,
@@ -205,7 +205,7 @@ def measure(args: argparse.Namespace, method: str, case: Case) -> dict:
 def child(args: argparse.Namespace, method: str, name: str, **more: object) -> dict:
     """`measure` in a process of its own."""
     command = [sys.executable, "-W", "ignore", __file__, "--measure", method, name]
-    given = {k: getattr(args, k) for k in ("dataset", "data_dir", "seconds", "threads")} | more
+    given = {k: getattr(args, k) for k in ("name", "data_dir", "seconds", "threads")} | more
     command += [f"--{key}={value}" for key, value in given.items()]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -296,9 +296,7 @@ def version(package: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--dataset", default="demo", help="prepared dataset (demo: drawn if absent)"
-    )
+    parser.add_argument("--name", default="demo", help="prepared dataset (demo: drawn if absent)")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--only", default="", help="cases, by a part of their names")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each measurement")
@@ -315,7 +313,7 @@ def main() -> None:
         method, name = args.measure
         print(json.dumps(measure(args, method, all_cases().get(name))))
         return
-    runs.draw_demo_once(run_of(CASES["cpu"]["patch_resnet 32, 64 px"], args.dataset, args.data_dir))
+    runs.draw_demo_once(run_of(CASES["cpu"]["patch_resnet 32, 64 px"], args.name, args.data_dir))
     kind = child(args, "device", "")["cases"]
     names = [name for name in CASES[kind] if args.only in name]
     if not names:
@@ -325,7 +323,7 @@ def main() -> None:
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
         "device": next(iter(found.values()))["step"].get("device", "?"),
         "cores": args.threads,
-        "dataset": args.dataset,
+        "dataset": args.name,
         "machine": platform.platform(),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},

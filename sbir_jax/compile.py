@@ -127,8 +127,8 @@ def advice(run: RunConfig, *, devices: int) -> str:
     tries.append(f"config.data.batch_size below {batch}")
     if run.model.dtype == "float32":
         tries.append("config.model.dtype=bfloat16")
-    if run.data.feed != "stream":
-        tries.append("config.data.feed=stream")
+    if run.data.cache in ("auto", "device"):
+        tries.append("config.data.cache=host")
     return ", ".join(tries)
 
 

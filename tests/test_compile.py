@@ -126,14 +126,14 @@ def test_advice_names_only_what_the_run_can_still_do(tmp_path):
     run = tiny_run(tmp_path, {"data.batch_size": 64})
     words = "config.train.chunk=16, config.data.batch_size below 64, config.model.dtype=bfloat16"
     assert advice(run, devices=1).startswith(words)
-    assert "config.data.feed=stream" in advice(run, devices=1)
+    assert "config.data.cache=host" in advice(run, devices=1)
     run = tiny_run(
         tmp_path,
         {
             "data.batch_size": 24,
             "train.chunk": 8,
             "model.dtype": "bfloat16",
-            "data.feed": "stream",
+            "data.cache": "host",
         },
     )
     assert advice(run, devices=8) == "config.data.batch_size below 24"

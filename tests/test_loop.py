@@ -32,8 +32,10 @@ def mesh():
     return sharding.make_mesh(jax.devices()[:1])
 
 
-@pytest.mark.parametrize("feed", ["resident", "stream"])
-def test_the_loop_moves_nothing_to_the_device_unasked(feed, tiny_data, tmp_path, mesh, monkeypatch):
+@pytest.mark.parametrize("cache", ["device", "host"])
+def test_the_loop_moves_nothing_to_the_device_unasked(
+    cache, tiny_data, tmp_path, mesh, monkeypatch
+):
     """From the first step on, validations aside, every transfer to the device is one that the
     code asks for: with implicit ones forbidden the run goes through."""
     allowed = "allow"
@@ -52,7 +54,7 @@ def test_the_loop_moves_nothing_to_the_device_unasked(feed, tiny_data, tmp_path,
     monkeypatch.setattr(Throughput, "start", start)
     monkeypatch.setattr(Throughput, "paused", paused)
     try:
-        train(tiny_run(tiny_data, {"data.feed": feed}), tmp_path, mesh=mesh)
+        train(tiny_run(tiny_data, {"data.cache": cache}), tmp_path, mesh=mesh)
     finally:
         jax.config.update("jax_transfer_guard_host_to_device", "allow")
     assert allowed == "disallow"
