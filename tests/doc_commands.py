@@ -18,8 +18,6 @@ from sbir_jax.verbs.evaluate import SHORT
 
 INSTALLS = "CI runs the installing commands of the README, and no test installs anything"
 PUBLISHED = "published weights cannot be had here; tests/test_weights.py imports made-up ones"
-    "published weights cannot be downloaded here; tests/test_weights.py imports made-up ones"
-)
 
 
 def program(command: Command) -> tuple[str, list[str]]:
