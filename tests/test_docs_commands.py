@@ -66,7 +66,7 @@ def test_what_the_text_names_exists(page, monkeypatch, capsys):
     for code in doc_pages.inline_code(page):
         for setting in re.findall(r"(?:^|--)config\.([a-z_]+(?:\.[a-z_0-9]+)+)", code):
             assert setting in known or setting == "a.b", code
-        if re.match(r"(python |)launch\.py \w|python -m data_prep [a-z]", code):
+        if re.match(r"(python |)launch\.py [a-z]|python -m data_prep [a-z]", code):
             name, arguments = program(Command(*doc_pages.simple_commands(code)))
             if name == "launch":
                 found = check_launch([*arguments, "--help"] if len(arguments) == 1 else arguments)
