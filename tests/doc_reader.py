@@ -112,7 +112,8 @@ class Reader:
             code = self._launch(command, arguments)
         elif name == "data_prep":
             code = preparation.main(arguments)
-            if arguments[1:] == [] and preparation.BUILDERS[arguments[0]].SOURCES:
+            builder = preparation.BUILDERS.get(arguments[0])
+            if arguments[1:] == [] and builder and builder.SOURCES:
                 expected = 2  # it tells where the archives are, and that --raw is missing
         elif name == "curl":
             if shutil.which("curl") is None:

@@ -17,9 +17,10 @@ from doc_pages import PAGES, Command
 from doc_reader import Reader, cheaply, make_inputs
 from front_door import ROOT
 
-from sbir_jax.config import settings
+from sbir_jax.config import default_config, resolve, settings
+from sbir_jax.overrides import override
 
-SLOW = ("docs/lecture.md",)  # five kinds of runs to compile
+SLOW = ("docs/lecture.md", "docs/faq.md")  # several kinds of runs to compile
 
 
 def pages(those: list[Path], slow: tuple[str, ...] = ()):
@@ -66,6 +67,8 @@ def test_what_the_text_names_exists(page, monkeypatch, capsys):
     for code in doc_pages.inline_code(page):
         for setting in re.findall(r"(?:^|--)config\.([a-z_]+(?:\.[a-z_0-9]+)+)", code):
             assert setting in known or setting == "a.b", code
+        if re.match(r"--config\.(?!a\.b)[a-z_.]+=", code):
+            resolve(override(default_config(), *doc_pages.simple_commands(code)))
         if re.match(r"(python |)launch\.py [a-z]|python -m data_prep [a-z]", code):
             name, arguments = program(Command(*doc_pages.simple_commands(code)))
             if name == "launch":
