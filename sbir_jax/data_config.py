@@ -24,10 +24,11 @@ class DataConfig:
         high=1280,
     )
     fit: str = setting("pad", "how an image becomes square", choices=("pad", "squash", "crop"))
-    feed: str = setting(
+    cache: str = setting(
         "auto",
-        "resident: dataset in device memory; stream: decoded ahead by workers; auto: by size",
-        choices=("auto", "resident", "stream"),
+        "where decoded images are kept. device: in its memory; host: in files beside the dataset, "
+        "from which batches are streamed; none: each batch is decoded; auto: by size",
+        choices=("auto", "none", "host", "device"),
     )
     workers: int = setting(0, "Grain worker processes when streaming (0: threads)", low=0, high=256)
     sampler: str = setting(

@@ -14,9 +14,10 @@ from PIL import Image
 
 from sbir_jax import report, results, sharding, tables
 from sbir_jax.config import ConfigError, RunConfig
-from sbir_jax.data.pipeline import decoded
+from sbir_jax.data.cache import CachedImages
+from sbir_jax.data.pipeline import decoded, kept
 from sbir_jax.data.sampling import class_confusion
-from sbir_jax.data.source import Dataset, open_dataset
+from sbir_jax.data.source import Dataset, Images, open_dataset
 from sbir_jax.embeddings import Embeddings
 from sbir_jax.load import as_measured, named, parameters
 from sbir_jax.measure import check_metric, chosen, joined, measure, rank_all
@@ -39,6 +40,7 @@ class Evaluator:
 
     def __init__(self, run: RunConfig, dataset: Dataset, graphdef: nnx.GraphDef, mesh: Mesh):
         self.run, self.dataset, self.mesh = run, dataset, mesh
+        self._opened: dict[tuple[str, str], Images | CachedImages] = {}
         self._embed = make_embed_step(graphdef, image_size=run.data.image_size, mesh=mesh)
         # Whole multiples of the devices; the last batch is padded, never dropped.
         self._rows = -(-run.eval.batch_size // mesh.size) * mesh.size
@@ -69,7 +71,7 @@ class Evaluator:
 
     def embed(self, split: str, modality: str, params: Any, model_state: Any) -> Embeddings:
         """Embeddings of one side of a split, in record order, with labels and instances."""
-        images, doing = self.dataset.images(split, modality), f"embedding {modality} images"
+        images, doing = self._images(split, modality), f"embedding {modality} images"
         parts = []
         for part in decoded(images, self.run.data, rows=self._rows, doing=doing):
             batch = np.pad(part, [(0, self._rows - len(part)), (0, 0), (0, 0), (0, 0)])
@@ -104,6 +106,12 @@ class Evaluator:
             return scores, None
         labels = [side.labels for side in sides]
         return scores, class_confusion(ranked.nearest, *labels, classes=len(self.dataset.classes))
+
+    def _images(self, split: str, modality: str) -> Images | CachedImages:
+        if (split, modality) not in self._opened:  # a cache is checked once, not every validation
+            images, _ = kept(self.dataset, split, modality, self.run.data)
+            self._opened[split, modality] = images
+        return self._opened[split, modality]
 
     def _place(self, rows: np.ndarray) -> jax.Array:
         return sharding.put_rows(self.mesh, rows[sharding.local_rows(self.mesh, len(rows))])

@@ -194,7 +194,7 @@ def _describe(
     devices = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
     return (
         f"{dataset.name}: {sizes['sketch']:,} sketches, {sizes['photo']:,} photos, "
-        f"{len(dataset.classes)} classes; {feed.kind} feed ({feed.nbytes / 2**20:,.0f} MiB); "
+        f"{len(dataset.classes)} classes; {feed.words}; "
         f"{moved:,} parameters trained, {sum(counts.values()) - moved:,} frozen; {devices}"
     )
 

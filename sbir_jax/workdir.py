@@ -17,7 +17,7 @@ from sbir_jax.overrides import stored_config
 
 # Settings that a resumed run may change: they alter no number of the training itself.
 _FREE = {
-    "data.dir", "data.feed", "data.workers", "train.log_every", "train.eval_every",
+    "data.dir", "data.cache", "data.workers", "train.log_every", "train.eval_every",
     "eval.batch_size", "eval.metrics", "eval.memory_mib",
 }  # fmt: skip
 

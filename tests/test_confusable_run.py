@@ -45,12 +45,12 @@ def drawn(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("feed", ["resident", "stream"])
+@pytest.mark.parametrize("cache", ["device", "none"])
 def test_each_batch_is_drawn_once_by_the_confusion_of_the_last_validation(
-    tiny_data, tmp_path, mesh, drawn, feed
+    tiny_data, tmp_path, mesh, drawn, cache
 ):
     """No batch beyond a validation is made before it; the counts of the last one are saved."""
-    train(tiny_run(tiny_data, CONFUSABLE | {"data.feed": feed}), tmp_path, mesh=mesh)
+    train(tiny_run(tiny_data, CONFUSABLE | {"data.cache": cache}), tmp_path, mesh=mesh)
     assert sorted(step for step, _ in drawn) == list(range(8))
     used = [{id(c): c for step, c in drawn if step // 3 == part} for part in range(3)]
     assert [len(of) for of in used] == [1, 1, 1]

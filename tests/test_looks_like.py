@@ -157,9 +157,9 @@ def test_queries_that_are_photos_keep_their_colours(data_dir):
 
     mesh = sharding.make_mesh(jax.devices()[:1])
     config = {"batch_size": 4, "image_size": 32, "load_size": 32, "fit": "squash"}
-    for kind in ("resident", "stream"):
-        feed = make_feed(dataset, DataConfig(feed=kind, **config), seed=0, mesh=mesh)
-        assert feed.nbytes == 2 * 9 * 32 * 32 * 3
+    for kind in ("device", "host", "none"):
+        feed = make_feed(dataset, DataConfig(cache=kind, **config), seed=0, mesh=mesh)
+        assert feed.cache == kind
         batch = next(feed.batches(0, 1))
         queries, _ = images_of(feed.resident, batch)
         for image, instance in zip(queries, batch["sketch_ids"].instance, strict=True):

@@ -1,4 +1,4 @@
-"""Feeds: streamed and resident give the same batches, from any step, for any number of workers."""
+"""Feeds: the same batches wherever images are kept, from any step, for any number of workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tiny import TINY, tiny_run
 
 from sbir_jax import sharding
-from sbir_jax.data import pipeline
+from sbir_jax.data import pipeline, resident
 from sbir_jax.data.sampling import make_sampler
 from sbir_jax.data.source import DatasetError, open_dataset
 from sbir_jax.data_config import DataConfig
@@ -61,16 +61,19 @@ def fed(feed: pipeline.Feed, start: int, stop: int) -> list[dict[str, np.ndarray
 
 
 @pytest.mark.parametrize(
-    ("feed", "workers", "sampler"),
+    ("cache", "workers", "sampler"),
     [
-        *itertools.product(["resident", "stream"], [0], ["pairs", "instances", "classes"]),
-        ("stream", 2, "pairs"),  # processes take seconds to start
+        *itertools.product(["device", "host", "none"], [0], ["pairs", "instances", "classes"]),
+        ("host", 2, "pairs"),  # processes take seconds to start
+        ("none", 2, "pairs"),
     ],
 )
-def test_every_feed_gives_the_batches_of_the_sampler(dataset, data, feed, workers, sampler):
+def test_every_feed_gives_the_batches_of_the_sampler(dataset, data, cache, workers, sampler):
     """Images and ids of steps 4 to 10 are those of the records, whoever decoded them and when."""
     changed = dataclasses.replace(data, sampler=sampler, per_class=2, batch_size=8)
-    seen = fed(feed_of(dataset, changed, feed=feed, workers=workers), 4, 11)
+    feed = feed_of(dataset, changed, cache=cache, workers=workers)
+    assert feed.cache == cache
+    seen = fed(feed, 4, 11)
     assert len(seen) == 7
     for step, batch in zip(range(4, 11), seen, strict=True):
         reference = expected(dataset, changed, step)
@@ -81,7 +84,7 @@ def test_every_feed_gives_the_batches_of_the_sampler(dataset, data, feed, worker
 
 def test_batches_are_split_over_the_devices(dataset, data):
     """Each of eight devices holds one of eight rows; the resident images are whole on each."""
-    feed = feed_of(dataset, data, feed="resident")
+    feed = feed_of(dataset, data, cache="device")
     batch = next(feed.batches(0, 1))
     for leaf in jax.tree.leaves(batch):
         assert [shard.data.shape[0] for shard in leaf.addressable_shards] == [1] * 8
@@ -89,18 +92,50 @@ def test_batches_are_split_over_the_devices(dataset, data):
         assert leaf.sharding.is_fully_replicated
 
 
-def test_auto_is_resident_if_the_data_fits(dataset, data, monkeypatch):
-    """`auto` keeps the 40 sketches and 20 photos of 36 x 36 on the device, up to the very byte."""
+@pytest.mark.parametrize("odd", [20, 17])
+def test_rows_split_over_the_devices_are_taken_as_from_a_copy(odd):
+    """Of images that do not divide over eight devices, a jitted gather gives rows in any order."""
+    mesh = sharding.make_mesh()
+    images = np.random.default_rng(0).integers(0, 256, (odd, 4, 4, 3), np.uint8)
+    held = resident.put(mesh, lambda rows: images[rows], images.shape, split=True)
+    assert {s.data.shape[0] for s in held.rows.addressable_shards} == {3}
+    rows = np.array([odd - 1, 0, 0, 5, 11, 12, 2, 3, 9, 8, 7, 16, 16, 1, 4, 6], np.int32)
+    taken = jax.jit(resident.take)(held, sharding.put_rows(mesh, rows))
+    np.testing.assert_array_equal(taken, images[rows])
+    assert [s.data.shape[0] for s in taken.addressable_shards] == [2] * 8
+
+
+def test_split_images_give_the_batches_of_copies(dataset, data, monkeypatch):
+    """When a copy does not fit but a part does, each device holds an eighth, and batches agree."""
+    copies = fed(feed_of(dataset, data, cache="device"), 2, 6)
+    monkeypatch.setattr(resident, "budget", lambda mesh: 36 * 36 * 100 - 1)
+    feed = feed_of(dataset, data)
+    assert feed.cache == "device"
+    assert "do not fit in" in feed.words
+    assert "split over 8 devices" in feed.words
+    for copy, parts in zip(copies, fed(feed, 2, 6), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, parts, copy)
+
+
+def test_auto_goes_by_size(dataset, data, monkeypatch):
+    """40 sketches and 20 photos of 36 x 36: copies up to the byte, then parts, then the host."""
     nbytes = 36 * 36 * (40 * 1 + 20 * 3)
-    for budget, kind in ((nbytes, "resident"), (nbytes - 1, "stream")):
-        monkeypatch.setattr(pipeline, "_resident_budget", lambda mesh, budget=budget: budget)
-        feed = feed_of(dataset, data, feed="auto")
-        assert (feed.kind, feed.nbytes) == (kind, nbytes)
+    for limit, cache, words in (
+        (nbytes, "device", "a copy on each"),
+        (nbytes - 1, "device", "split over 8 devices"),
+        (nbytes // 8, "device", "split over 8 devices"),
+        (nbytes // 8 - 1, "host", "do not fit in"),
+    ):
+        monkeypatch.setattr(resident, "budget", lambda mesh, limit=limit: limit)
+        feed = feed_of(dataset, data, cache="auto")
+        assert feed.cache == cache
+        assert feed.words.startswith(f"data.cache={cache}: ")
+        assert words in feed.words
 
 
 def test_batches_are_made_ahead_but_not_without_end(dataset, data):
     """When one batch has been taken, at most a few more have been asked of the sampler."""
-    feed = feed_of(dataset, data, feed="resident")
+    feed = feed_of(dataset, data, cache="device")
     asked = []
 
     def local(step):
@@ -117,7 +152,7 @@ def test_batches_are_made_ahead_but_not_without_end(dataset, data):
 def test_a_split_is_decoded_whole_and_in_order(dataset, data, monkeypatch):
     """A resident side holds every image of its split, though a few are decoded at a time."""
     monkeypatch.setattr(pipeline, "_DECODE_CHUNK", 7)
-    out = feed_of(dataset, data, feed="resident").resident["photo"]
+    out = feed_of(dataset, data, cache="device").resident["photo"]
     np.testing.assert_array_equal(
         out, dataset.images("train", "photo").load(range(20), size=36, fit="pad")
     )
@@ -132,7 +167,7 @@ def test_a_batch_larger_than_the_split_is_refused(dataset, data):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_record_stops_the_stream_with_its_name(dataset, data, workers):
     """What a thread or a worker process meets arrives as the same one-line error."""
-    feed = feed_of(dataset, data, feed="stream", workers=workers)
+    feed = feed_of(dataset, data, cache="none", workers=workers)
     broken = dataclasses.replace(feed, _local=_Broken())
     with pytest.raises(DatasetError) as caught:
         list(broken.batches(0, 3))

@@ -15,7 +15,7 @@ from tiny import TINY, assert_same_run, metric_lines, stored, tiny_run, tiny_tre
 from sbir_jax import sharding
 from sbir_jax.checkpoint import CheckpointError, Checkpoints
 from sbir_jax.config import ConfigError
-from sbir_jax.data import pipeline
+from sbir_jax.data import pipeline, resident
 from sbir_jax.models import dual
 from sbir_jax.train import TrainingDiverged, train
 
@@ -50,11 +50,11 @@ def stop_before(step: int, monkeypatch) -> None:
     monkeypatch.setattr(pipeline.Feed, "batches", failing)
 
 
-@pytest.mark.parametrize("feed", ["resident", "stream"])
-def test_stopped_and_continued_equals_uninterrupted(finished, tmp_path, mesh, monkeypatch, feed):
+@pytest.mark.parametrize("cache", ["device", "host", "none"])
+def test_stopped_and_continued_equals_uninterrupted(finished, tmp_path, mesh, monkeypatch, cache):
     """Stopped after step 5, continued from the checkpoint of 4: arrays and metrics bit-equal."""
     run, workdir = finished
-    run = dataclasses.replace(run, data=dataclasses.replace(run.data, feed=feed))
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, cache=cache))
     with monkeypatch.context() as patch:
         stop_before(5, patch)
         with pytest.raises(Killed):
@@ -63,6 +63,20 @@ def test_stopped_and_continued_equals_uninterrupted(finished, tmp_path, mesh, mo
     assert (before[-1]["step"], before[-1]["kind"]) == (4, "val")
     train(run, tmp_path / "run", mesh=mesh)
     assert_same_run(tmp_path / "run", workdir)
+
+
+def test_images_split_over_devices_train_as_copies(tiny_data, tmp_path, monkeypatch):
+    """Six steps on two devices with half of the images on each: the losses of whole copies."""
+    mesh = sharding.make_mesh(jax.devices()[:2])
+    losses = {}
+    for words, limit in (("a copy on each", 1 << 20), ("split over 2 devices", 36 * 36 * 50)):
+        monkeypatch.setattr(resident, "budget", lambda mesh, limit=limit: limit)
+        workdir = tmp_path / words
+        train(tiny_run(tiny_data), workdir, mesh=mesh)
+        losses[words] = [line["loss"] for line in metric_lines(workdir) if "loss" in line]
+    copies, parts = losses.values()
+    assert len(copies) == 6
+    np.testing.assert_allclose(parts, copies, rtol=1e-5)
 
 
 # Everything that is kept from step to step, and all that depends on the step.
@@ -146,11 +160,11 @@ def test_other_settings_are_refused_by_name(copy, mesh):
 
 
 def test_settings_that_change_no_number_are_free(copy, mesh, tmp_path):
-    """A run may go on with another feed, log interval, evaluation batch and data directory."""
+    """A run may go on with another cache, log interval, evaluation batch and data directory."""
     run, workdir = copy
     moved = shutil.copytree(run.data.dir, tmp_path / "moved")
     free = {
-        "data.feed": "stream",
+        "data.cache": "none",
         "train.log_every": "5 steps",
         "train.eval_every": "50%",
         "eval.batch_size": 3,

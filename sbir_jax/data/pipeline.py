@@ -1,8 +1,9 @@
-"""Feeds: the training batches of a run, resident in device memory or streamed ahead of the step.
+"""Feeds: the training batches of a run, gathered on the device or streamed ahead of the step.
 
-Both give the same batches, since a batch is what its sampler says for its step. A `resident`
-feed puts the decoded uint8 split on every device once and then sends row numbers only; a
-`stream` feed sends decoded uint8 images, made ahead by Grain threads or worker processes.
+`config.data.cache` says where decoded images are kept: in device memory, whence a step gathers its
+own batch by row numbers; on the host's disk, from where uint8 batches are streamed; or nowhere, and
+each batch is decoded. All give the same batches, since a batch is what its sampler says for its
+step. Streamed batches are made ahead by Grain threads or worker processes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +23,10 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from sbir_jax import sharding
-from sbir_jax.data.images import MODALITIES
+from sbir_jax.data import cache, resident
+from sbir_jax.data.cache import CachedImages
+from sbir_jax.data.images import MODALITIES, Modality
+from sbir_jax.data.resident import Split
 from sbir_jax.data.sampling import make_sampler
 from sbir_jax.data.source import Dataset, Images
 from sbir_jax.data_config import DataConfig
@@ -29,8 +34,6 @@ from sbir_jax.mining import Ids
 from sbir_jax.setting import ConfigError
 
 _IN_FLIGHT = 2  # batches on their way to the device while one is used
-_RESIDENT_SHARE = 0.4  # of free device memory that `auto` lets the dataset take
-_RESIDENT_CPU_BYTES = 2 << 30  # the same on CPUs, whose memory JAX does not report
 _DECODE_CHUNK = 512  # images decoded between two moves of the progress bar
 
 
@@ -38,15 +41,16 @@ _DECODE_CHUNK = 512  # images decoded between two moves of the progress bar
 class Feed:
     """Where batches come from: what stays on the device, and what arrives at each step.
 
-    `resident` is {} or {"sketch": uint8 [N, S, S, C], "photo": uint8 [M, S, S, 3]}, replicated.
+    `resident` is {} or {"sketch": uint8 [N, S, S, C], "photo": uint8 [M, S, S, 3]}, each as
+    `resident.put` gives it. `words` says for the run's opening line where images are, and why.
     A batch is {"sketch", "photo", "sketch_ids", "photo_ids"}, split over the mesh; its sides are
     row numbers, int32 [B], when resident, and uint8 images [B, S, S, C] when streamed.
     """
 
-    kind: str
-    resident: dict[str, jax.Array]
+    cache: str
+    words: str
+    resident: dict[str, jax.Array | Split]
     epoch_size: int
-    nbytes: int
     _local: _LocalBatch
     _mesh: Mesh
     _workers: int
@@ -67,18 +71,20 @@ class Feed:
 
     def batches(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """The batches of steps `start` to `stop - 1`, on the device, a few ahead of their use."""
-        if self.kind == "resident":
+        if self.resident:
             local = map(self._local, range(start, stop))
         else:
             local = prefetch(self._local, start, stop, workers=self._workers)
         return _ahead(sharding.put_rows(self._mesh, batch) for batch in local)
 
 
-def images_of(resident: dict[str, jax.Array], batch: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
+def images_of(
+    held: dict[str, jax.Array | Split], batch: dict[str, Any]
+) -> tuple[jax.Array, jax.Array]:
     """The uint8 sketches and photos of a batch, whichever feed it came from; traced in the step."""
-    if not resident:
+    if not held:
         return batch["sketch"], batch["photo"]
-    return resident["sketch"][batch["sketch"]], resident["photo"][batch["photo"]]
+    return tuple(resident.take(held[side], batch[side]) for side in ("sketch", "photo"))
 
 
 def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) -> Feed:
@@ -95,19 +101,60 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
         unknown = np.zeros((len(dataset.classes),) * 2, np.int32)
         sampler = dataclasses.replace(sampler, confusion=unknown)
     images = {side: dataset.images("train", side) for side in ("sketch", "photo")}
-    nbytes = config.load_size**2 * sum(len(i) * i.channels for i in images.values())
-    kind = config.feed
-    if kind == "auto":
-        kind = "resident" if nbytes <= _resident_budget(mesh) else "stream"
+    shapes = {
+        side: (len(of), config.load_size, config.load_size, of.channels)
+        for side, of in images.items()
+    }
+    kind, split, why = _chosen(config, sum(map(math.prod, shapes.values())), mesh)
+    if kind != "none":
+        images, how = {}, {}
+        for side in ("sketch", "photo"):
+            images[side], how[side] = kept(dataset, "train", side, config)
+        if kind == "host" and not all(isinstance(of, CachedImages) for of in images.values()):
+            kind = "none"
+        why = ", ".join([why, *dict.fromkeys(how.values())])  # once where both sides say the same
+    held = {}
+    if kind == "device":
+        for side, of in images.items():
+            load = functools.partial(_load, of, side, config)
+            held[side] = resident.put(mesh, load, shapes[side], split=split)
     rows = sharding.local_rows(mesh, config.batch_size)
-    local = _LocalBatch(images, config, sampler, index, rows, decode=kind == "stream")
-    resident = {}
-    if kind == "resident":
-        resident = {
-            side: sharding.put_copy(mesh, _decode_all(images[side], side, config))
-            for side in ("sketch", "photo")
-        }
-    return Feed(kind, resident, sampler.epoch_size, nbytes, local, mesh, config.workers)
+    local = _LocalBatch(images, config, sampler, index, rows, decode=kind != "device")
+    return Feed(
+        kind, f"data.cache={kind}: {why}", held, sampler.epoch_size, local, mesh, config.workers
+    )
+
+
+def _chosen(config: DataConfig, nbytes: int, mesh: Mesh) -> tuple[str, bool, str]:
+    """Where decoded images are to be kept, whether split over the devices, and why in words."""
+    limit = resident.budget(mesh)
+    size = f"{nbytes / 2**20:,.0f} MiB decoded"
+    fits = "fit in" if nbytes <= limit else "do not fit in"
+    room = f"{size} {fits} the {limit / 2**20:,.0f} MiB that a device may give"
+    shared = nbytes <= limit * mesh.size and mesh.size > 1
+    if config.cache in ("none", "host"):
+        return config.cache, False, size
+    if nbytes <= limit:
+        return "device", False, f"{room}, a copy on each"
+    if shared or (config.cache == "device" and mesh.size > 1):
+        return "device", True, f"{room}, so they are split over {mesh.size} devices"
+    return ("device" if config.cache == "device" else "host"), False, room
+
+
+def kept(
+    dataset: Dataset, split: str, side: Modality, config: DataConfig
+) -> tuple[Images | CachedImages, str]:
+    """One side of a split, from the cache beside the dataset if there can be one, and how."""
+    if config.cache == "none":
+        return dataset.images(split, side), ""
+    doing = f"decoding {side} images"
+    decode = functools.partial(decoded, config=config, rows=_DECODE_CHUNK, doing=doing)
+    found, how = cache.open_or_make(
+        dataset, split, side, size=config.load_size, fit=config.fit, decode=decode
+    )
+    if found is None:
+        return dataset.images(split, side), f"no cache: {how}"
+    return found, f"{how} {'from' if how == 'read' else 'into'} the cache"
 
 
 def _require_shared_classes(dataset: Dataset) -> None:
@@ -124,7 +171,9 @@ def _require_shared_classes(dataset: Dataset) -> None:
 class _LocalBatch:
     """This process's rows of the batch of a step; picklable, for Grain's worker processes."""
 
-    images: dict[str, Images]  # opened once: each opens its record files on first use
+    images: dict[
+        str, Images | CachedImages
+    ]  # opened once: each opens its record files on first use
     config: DataConfig
     sampler: Callable[[int], tuple[np.ndarray, np.ndarray]]
     index: dict[str, Any]
@@ -161,37 +210,38 @@ def prefetch(make: Callable[[int], Any], start: int, stop: int, *, workers: int)
     return iter(data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
 
 
-def decoded(images: Images, config: DataConfig, *, rows: int, doing: str) -> Iterator[np.ndarray]:
-    """All images in order, uint8 [<= rows, load_size, load_size, C], decoded ahead of their use.
+def decoded(
+    images: Images | CachedImages,
+    config: DataConfig,
+    *,
+    rows: int,
+    doing: str,
+    among: range | None = None,
+) -> Iterator[np.ndarray]:
+    """Images in order, uint8 [<= rows, load_size, load_size, C], decoded ahead of their use.
 
-    A progress bar called `doing` counts what the consumer has taken.
+    All of them, or those `among` a range. A progress bar called `doing` counts what the consumer
+    has taken.
     """
-    starts = range(0, len(images), rows)
+    among = range(len(images)) if among is None else among
+    chunks = [among[start : start + rows] for start in range(0, len(among), rows)]
 
     def load(chunk: int) -> np.ndarray:
-        chosen = np.arange(starts[chunk], min(starts[chunk] + rows, len(images)))
-        return images.load(chosen, size=config.load_size, fit=config.fit)
+        return images.load(np.array(chunks[chunk]), size=config.load_size, fit=config.fit)
 
-    with tqdm(total=len(images), desc=doing, unit="img", delay=2, leave=False, disable=None) as bar:
-        for part in prefetch(load, 0, len(starts), workers=0):
+    with tqdm(total=len(among), desc=doing, unit="img", delay=2, leave=False, disable=None) as bar:
+        for part in prefetch(load, 0, len(chunks), workers=0) if chunks else ():
             yield part
             bar.update(len(part))
 
 
-def _decode_all(images: Images, side: str, config: DataConfig) -> np.ndarray:
-    out = np.empty((len(images), config.load_size, config.load_size, images.channels), np.uint8)
-    done = 0
-    for part in decoded(images, config, rows=_DECODE_CHUNK, doing=f"decoding {side} images"):
+def _load(images: Images | CachedImages, side: str, config: DataConfig, among: range) -> np.ndarray:
+    out = np.empty((len(among), config.load_size, config.load_size, images.channels), np.uint8)
+    done, doing = 0, f"loading {side} images"
+    for part in decoded(images, config, rows=_DECODE_CHUNK, doing=doing, among=among):
         out[done : done + len(part)] = part
         done += len(part)
     return out
-
-
-def _resident_budget(mesh: Mesh) -> int:
-    stats = mesh.local_devices[0].memory_stats()
-    if not stats:
-        return _RESIDENT_CPU_BYTES // len(mesh.local_devices)
-    return int(_RESIDENT_SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]))
 
 
 def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
