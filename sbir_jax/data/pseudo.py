@@ -228,7 +228,9 @@ def _moved(images: jax.Array, dy: int, dx: int) -> jax.Array:
 def _weighted(images: jax.Array, weights: jax.Array | np.ndarray, axis: int) -> jax.Array:
     """Correlation with odd `weights` along an axis of [B, H, W]; the border's pixels go on."""
     radius = len(weights) // 2
-    padded = jnp.pad(images, [(radius,) * 2 if i == axis else (0, 0) for i in range(3)], mode="edge")
+    padded = jnp.pad(
+        images, [(radius,) * 2 if i == axis else (0, 0) for i in range(3)], mode="edge"
+    )
     size = images.shape[axis]
     shifts = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(2 * radius + 1))
     return sum(weight * shifted for weight, shifted in zip(weights, shifts, strict=True))
