@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from sbir_jax import ema, gradient, losses, memory, sharding
 from sbir_jax.config import RunConfig
-from sbir_jax.data import augment
+from sbir_jax.data import augment, pseudo
 from sbir_jax.data.pipeline import images_of
 from sbir_jax.ema import Average
 from sbir_jax.loss_config import steps
@@ -107,15 +107,20 @@ def make_train_step(
     def step(state: TrainState, resident: dict, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(run.seed), state.step)
         augment_key, dropout_key, mining_key = jax.random.split(key, 3)
+        sketch, photo = images_of(resident, batch)
+        ids = batch["sketch_ids"], batch["photo_ids"]
+        if share := run.augment.pseudo:
+            drawing_key = jax.random.fold_in(augment_key, 1)
+            sketch, own = pseudo.replace_some(drawing_key, sketch, photo, *ids, share=share)
+            ids = own, ids[1]
         sketch, photo = augment.augment_pair(
-            augment_key, *images_of(resident, batch), size=run.data.image_size, config=run.augment
+            augment_key, sketch, photo, size=run.data.image_size, config=run.augment
         )
 
         past = state.memory
         if past is not None:
             usable = jnp.where(state.step < remembers_from, 0, past.filled)
             past = dataclasses.replace(past, filled=usable)
-        ids = batch["sketch_ids"], batch["photo_ids"]
 
         whole = everything(state.params, state.loss_params)
 
