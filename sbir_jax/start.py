@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sbir_jax import sharding
-from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.checkpoint import CheckpointDamaged, Checkpoints
 from sbir_jax.config import ConfigError, RunConfig, resolve
 from sbir_jax.data.pipeline import Feed
 from sbir_jax.ema import Average
@@ -50,9 +50,7 @@ def start_or_resume(
       WeightsError: published weights are missing or do not fit.
     """
     if checkpoints.steps():
-        start = checkpoints.find("latest")
-        state, feed = _restore(checkpoints, start, like, feed)
-        return state, feed, start, f"continuing from step {start} of {workdir}"
+        return _continue(workdir, checkpoints, like, feed)
     mesh = like.step.sharding.mesh
     state, origin = sharding.put_copy(mesh, init()), f"starting from scratch, seed {run.seed}"
     if run.train.init_from:
@@ -73,6 +71,24 @@ def items_of(state: TrainState, feed: Feed) -> dict[str, Any]:
         "ema": state.ema,
         "sampler": feed.learnt,
     }
+
+
+def _continue(
+    workdir: Path, checkpoints: Checkpoints, like: TrainState, feed: Feed
+) -> tuple[TrainState, Feed, int, str]:
+    """From the latest checkpoint; of damaged ones, from the one before, which a run keeps as its
+    best. All that follows from a step is a function of it, so the run ends the same."""
+    words = "".join(f"warning: {moved}. " for moved in checkpoints.moved)
+    while True:
+        start = checkpoints.find("latest")
+        try:
+            state, feed = _restore(checkpoints, start, like, feed)
+        except CheckpointDamaged as error:
+            if len(checkpoints.steps()) < 2:
+                raise
+            words += f"warning: {error}; moved to {checkpoints.set_aside(start)}. "
+            continue
+        return state, feed, start, f"{words}continuing from step {start} of {workdir}"
 
 
 def _restore(

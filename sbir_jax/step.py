@@ -90,6 +90,34 @@ def make_init(run: RunConfig, optimizer: Optimizer, *, classes: int) -> Callable
     return init
 
 
+def views(run: RunConfig, step: jax.Array | int, resident: dict, batch: dict) -> tuple:
+    """What the encoders see of a batch, and whose it is: `((sketch, photo), ids)`.
+
+    Args:
+      run: settings.
+      step: number of the step, counted from 0.
+      resident: of the feed.
+      batch: of that step, as `pipeline.Feed` has it.
+
+    Returns:
+      float32 [B, size, size, C] of each side in -1..1, and their `mining.Ids`.
+    """
+    key, _, _ = _keys(run, step)
+    sketch, photo = images_of(resident, batch)
+    ids = batch["sketch_ids"], batch["photo_ids"]
+    if share := run.augment.pseudo:
+        drawing_key = jax.random.fold_in(key, 1)
+        sketch, own = pseudo.replace_some(drawing_key, sketch, photo, *ids, share=share)
+        ids = own, ids[1]
+    seen = augment.augment_pair(key, sketch, photo, size=run.data.image_size, config=run.augment)
+    return seen, ids
+
+
+def _keys(run: RunConfig, step: jax.Array | int) -> jax.Array:
+    """Of augmentation, dropout and mining."""
+    return jax.random.split(jax.random.fold_in(jax.random.key(run.seed), step), 3)
+
+
 def make_train_step(
     run: RunConfig, graphdef: nnx.GraphDef, optimizer: Optimizer, mesh: Mesh
 ) -> Callable:
@@ -105,17 +133,8 @@ def make_train_step(
         gradient_of = functools.partial(gradient.two_pass, chunk=run.train.chunk, mesh=mesh)
 
     def step(state: TrainState, resident: dict, batch: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(run.seed), state.step)
-        augment_key, dropout_key, mining_key = jax.random.split(key, 3)
-        sketch, photo = images_of(resident, batch)
-        ids = batch["sketch_ids"], batch["photo_ids"]
-        if share := run.augment.pseudo:
-            drawing_key = jax.random.fold_in(augment_key, 1)
-            sketch, own = pseudo.replace_some(drawing_key, sketch, photo, *ids, share=share)
-            ids = own, ids[1]
-        sketch, photo = augment.augment_pair(
-            augment_key, sketch, photo, size=run.data.image_size, config=run.augment
-        )
+        _, dropout_key, mining_key = _keys(run, state.step)
+        (sketch, photo), ids = views(run, state.step, resident, batch)
 
         past = state.memory
         if past is not None:

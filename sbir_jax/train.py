@@ -1,8 +1,8 @@
 """Training: the order of operations, and nothing else.
 
 A workdir holds all of a run: `config.json`, `dataset.json`, `metrics.jsonl`, `tensorboard/`,
-`checkpoints/`, `weights.json` (which published weights it started from, if any), and what
-evaluation adds. Started again, a run continues from its latest checkpoint
+`checkpoints/`, `environment.json`, `weights.json` (which published weights it started from, if
+any), and what evaluation adds. Started again, a run continues from its latest checkpoint
 and ends with the same numbers as if it had never stopped, since batch and randomness depend on
 (seed, step).
 """
@@ -10,6 +10,7 @@ and ends with the same numbers as if it had never stopped, since batch and rando
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import math
@@ -27,7 +28,11 @@ from sbir_jax.compile import advice, check_fits, compile_ahead, explained, flops
 from sbir_jax.config import ConfigError, RunConfig, duration_steps
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
+from sbir_jax.diverged import dump_batch
+from sbir_jax.environment import remember_start
 from sbir_jax.evaluate import Evaluator
+from sbir_jax.interrupt import Interrupts
+from sbir_jax.lock import only_run_in
 from sbir_jax.models import dual
 from sbir_jax.optim import everything
 from sbir_jax.paths import by_path
@@ -60,7 +65,9 @@ def train(
       CheckpointError: a checkpoint to start from is missing or does not fit.
       WeightsError: published weights to start from are missing or do not fit.
       DoesNotFit: the devices have too little memory.
-      TrainingDiverged: a loss was not finite; nothing of that step is saved.
+      TrainingDiverged: a loss was not finite; nothing of that step is saved but its batch.
+      WorkdirInUse: another process trains in `workdir`.
+      Stopped: SIGTERM or Ctrl-C; the step it came at is saved.
     """
     mesh = mesh or sharding.make_mesh()
     with explained(advice(run, devices=mesh.size)):
@@ -103,9 +110,14 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
     like = sharding.shapes_of(mesh, init)
     evaluator = Evaluator(run, dataset, graphdef, mesh)
     evaluator.check_metric()
-    remember_run(run, dataset, workdir)
+    shared = jax.process_count() > 1
 
-    with Checkpoints(workdir, metric=run.eval.metric) as checkpoints:
+    with (
+        contextlib.nullcontext() if jax.process_index() else only_run_in(workdir),
+        Checkpoints(workdir, metric=run.eval.metric) as checkpoints,
+        Interrupts(enabled=not shared) as interrupts,
+    ):
+        remember_run(run, dataset, workdir)
         state, feed, start, origin = start_or_resume(run, workdir, checkpoints, init, like, feed)
 
         with (
@@ -123,6 +135,9 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
                 writer.note("this run is finished; nothing to do")
                 return _summary(checkpoints, total, None)
             check_span(profile, start=start, total=total)
+            if changed := remember_start(workdir, seed=run.seed, step=start, mesh=mesh):
+                words = ", ".join(changed)
+                writer.note(f"warning: continued under others than before: {words}")
             make = functools.partial(
                 make_train_step, graphdef=graphdef, optimizer=optimizer, mesh=mesh
             )
@@ -133,17 +148,19 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
             clock = writer.clock
             clock.start(s_at_peak=s_at_peak)
             watch = health.Watch(run)
-            running: collections.deque = collections.deque()  # (step, metrics) not looked at yet
+            running: collections.deque = collections.deque()  # (step, metrics, batch) to look at
             for step in range(start + 1, total + 1):
                 tracer.before(step, state)
                 state, metrics = step_fn(state, feed.resident, batch)
                 tracer.after(step, state)
-                running.append((step, metrics))
+                running.append((step, metrics, batch))
                 due = step % eval_every == 0 or step == total
+                stop = interrupts.asked and step < total
                 # Looking at the newest step would leave the device idle until the next is sent.
-                while len(running) > (0 if due else _IN_FLIGHT):
-                    done, values = running.popleft()
-                    _check_finite(done, values, workdir)
+                while len(running) > (0 if due or stop else _IN_FLIGHT):
+                    done, values, seen = running.popleft()
+                    dump = functools.partial(dump_batch, run, workdir, done, feed.resident, seen)
+                    _check_finite(done, values, workdir, dump)
                     clock.tick()
                     if done % log_every == 0 or done in (1, total):
                         values = jax.device_get(values) | {"optim/lr": rates[done - 1]}
@@ -160,6 +177,14 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
                             feed = feed.taught(confusion)
                             batches = feed.batches(step, _known(feed, step, eval_every, total))
                         checkpoints.save(step, items_of(state, feed), scores)
+                elif stop:
+                    checkpoints.save(step, items_of(state, feed), {})
+                if stop:
+                    checkpoints.wait()
+                    raise interrupts.stopped(
+                        f"stopped by {interrupts.asked.name} at step {step}, which is saved; the "
+                        "same command continues the run"
+                    )
                 if step < total:
                     with clock.waiting():
                         batch = next(batches)
@@ -196,13 +221,17 @@ def _compile(
     return compiled.call, s_at_peak
 
 
-def _check_finite(step: int, metrics: dict[str, jax.Array], workdir: Path) -> None:
+def _check_finite(
+    step: int, metrics: dict[str, jax.Array], workdir: Path, dump: Callable[[], Path | None]
+) -> None:
     # The loss is of the parameters before the step; their norm shows a step that ruined them.
     for name, what in (("loss", "loss"), ("optim/param_norm", "norm of the parameters")):
         if not math.isfinite(value := float(jax.device_get(metrics[name]))):
+            folder = dump()
+            kept = f"; its batch is in {folder}" if folder else ""
             raise TrainingDiverged(
-                f"{what} is {value} at step {step}; the checkpoints in {workdir} are from before "
-                "it. Lower config.optim.lr or config.optim.clip_norm, or lengthen "
+                f"{what} is {value} at step {step}{kept}; the checkpoints in {workdir} are from "
+                "before it. Lower config.optim.lr or config.optim.clip_norm, or lengthen "
                 "config.optim.warmup"
             )
 
