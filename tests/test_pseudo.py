@@ -9,7 +9,7 @@ import pytest
 import scipy.ndimage
 import scipy.optimize
 
-from sbir_jax.data import ink, pseudo
+from sbir_jax.data import filters, ink, pseudo
 from sbir_jax.mining import Ids
 from sbir_jax.setting import ConfigError
 
@@ -29,7 +29,7 @@ def photo(seed: int = 0) -> np.ndarray:
 
 def test_blur_is_a_gaussian():
     """Equal to SciPy's filter with the same cut-off and border."""
-    found = pseudo.gaussian(jnp.asarray(photo(), jnp.float32)[None], 1.7, radius=6)[0]
+    found = filters.gaussian(jnp.asarray(photo(), jnp.float32)[None], 1.7, radius=6)[0]
     wanted = scipy.ndimage.gaussian_filter(photo(), 1.7, radius=6, mode="nearest")
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
@@ -133,7 +133,8 @@ def test_a_drawn_row_is_of_its_photo():
     photos = rng.integers(0, 256, (batch, 16, 16, 3)).astype(np.uint8)
     mine = Ids(np.arange(batch), np.full(batch, -1))
     theirs = Ids(np.arange(batch) + 100, np.arange(batch) + 200)
-    made, ids = pseudo.replace_some(jax.random.key(0), sketch, photos, mine, theirs, share=0.5)
+    replace = jax.jit(pseudo.replace_some, static_argnames="share")
+    made, ids = replace(jax.random.key(0), sketch, photos, mine, theirs, share=0.5)
     kept = np.asarray(made == 7).all(axis=(1, 2, 3))
     assert 16 < kept.sum() < 48
     np.testing.assert_array_equal(ids.label, np.where(kept, mine.label, theirs.label))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from sbir_jax.data import ink
+from sbir_jax.data.filters import gaussian
 from sbir_jax.data_config import AugmentConfig
 
 _PAPER = 255.0  # what lies outside an image: white
@@ -137,21 +138,11 @@ def jitter_color(key: jax.Array, photo: jax.Array, config: AugmentConfig) -> jax
 def blur(key: jax.Array, images: jax.Array, share: float) -> jax.Array:
     """Some images [B, H, W, C] out of focus: a Gaussian of up to 1.5 % of the side."""
     chosen_key, sigma_key = jax.random.split(key)
-    shape, side = (len(images), 1, 1, 1), max(images.shape[1:3])
-    radius = math.ceil(3 * _MOST_BLUR * side)
-    sigma = _MOST_BLUR * side * jax.random.uniform(sigma_key, shape, minval=0.1)
-    # A photo that is not chosen has all weight on its own pixel.
-    sigma = jnp.where(jax.random.bernoulli(chosen_key, share, shape), sigma, 1e-3)
-    weights = [jnp.exp(-0.5 * (k / sigma) ** 2) for k in range(-radius, radius + 1)]
-    for axis in (1, 2):
-        padding = [(radius, radius) if i == axis else (0, 0) for i in range(4)]
-        padded = jnp.pad(images, padding, mode="edge")
-        size = images.shape[axis]
-        shifted = (
-            jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(len(weights))
-        )
-        images = sum(w * x for w, x in zip(weights, shifted, strict=True)) / sum(weights)
-    return images
+    side = max(images.shape[1:3])
+    sigma = _MOST_BLUR * side * jax.random.uniform(sigma_key, (len(images),), minval=0.1)
+    blurred = gaussian(images, sigma, radius=math.ceil(3 * _MOST_BLUR * side))
+    chosen = jax.random.bernoulli(chosen_key, share, (len(images), 1, 1, 1))
+    return jnp.where(chosen, blurred, images)
 
 
 def erase(key: jax.Array, images: jax.Array, share: float) -> jax.Array:

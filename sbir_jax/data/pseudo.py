@@ -15,9 +15,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sbir_jax.data import ink
+from sbir_jax.data.filters import correlate, gaussian
 from sbir_jax.mining import Ids
 from sbir_jax.setting import ConfigError
 
@@ -128,20 +128,11 @@ def _without_bars(photo: jax.Array) -> tuple[jax.Array, jax.Array]:
     return photo, inside[0][:, None] & inside[1][None, :]
 
 
-def gaussian(images: jax.Array, sigma: jax.Array | float, *, radius: int) -> jax.Array:
-    """Gaussian blur of [B, H, W], cut off at `radius` pixels; the border's pixels go on outside."""
-    weights = jnp.exp(-0.5 * (jnp.arange(-radius, radius + 1) / sigma) ** 2)
-    weights = weights / weights.sum()
-    for axis in (1, 2):
-        images = _weighted(images, weights, axis)
-    return images
-
-
 def gradient(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sobel's derivatives by row and by column: grey levels a pixel, [B, H, W] each."""
     smooth, slope = jnp.array([0.25, 0.5, 0.25]), jnp.array([-0.5, 0.0, 0.5])
-    down = _weighted(_weighted(images, slope, 1), smooth, 2)
-    across = _weighted(_weighted(images, slope, 2), smooth, 1)
+    down = correlate(correlate(images, slope, 1), smooth, 2)
+    across = correlate(correlate(images, slope, 2), smooth, 1)
     return down, across
 
 
@@ -195,7 +186,7 @@ def canny(
 def without_specks(paper: jax.Array, *, reach: int = 3) -> jax.Array:
     """Drops ink that has little other ink within `reach` pixels each way: no stroke, a speck."""
     weights = jnp.ones(2 * reach + 1)
-    amount = _weighted(_weighted(1 - paper, weights, 1), weights, 2)
+    amount = correlate(correlate(1 - paper, weights, 1), weights, 2)
     return jnp.where(amount < _SPECK * (2 * reach + 1) * 3, 1.0, paper)
 
 
@@ -249,14 +240,3 @@ def _moved(images: jax.Array, dy: int, dx: int) -> jax.Array:
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1)))
     height, width = images.shape[1:]
     return padded[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
-
-
-def _weighted(images: jax.Array, weights: jax.Array | np.ndarray, axis: int) -> jax.Array:
-    """Correlation with odd `weights` along an axis of [B, H, W]; the border's pixels go on."""
-    radius = len(weights) // 2
-    padded = jnp.pad(
-        images, [(radius,) * 2 if i == axis else (0, 0) for i in range(3)], mode="edge"
-    )
-    size = images.shape[axis]
-    shifts = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(2 * radius + 1))
-    return sum(weight * shifted for weight, shifted in zip(weights, shifts, strict=True))
