@@ -11,7 +11,17 @@ import numpy as np
 from sbir_jax.batch_sheet import batch_sheet
 from sbir_jax.config import RunConfig
 from sbir_jax.data.pipeline import images_of
-from sbir_jax.step import views
+from sbir_jax.step import keys, seen
+
+
+def views_of(run: RunConfig, step: int, resident: dict, batch: dict[str, Any]) -> tuple:
+    """What the encoders saw of the batch of a step, counted from 1, and its ids: `step.seen`."""
+
+    @jax.jit
+    def look(resident: dict, batch: dict) -> tuple:
+        return seen(run, keys(run.seed, step - 1)[0], resident, batch)
+
+    return look(resident, batch)
 
 
 def dump_batch(
@@ -36,9 +46,9 @@ def dump_batch(
     if not all(x.is_fully_addressable for x in jax.tree.leaves(batch)):
         return None
     read = dict(zip(("sketch", "photo"), images_of(resident, batch), strict=True))
-    seen, ids = jax.jit(lambda r, b: views(run, step - 1, r, b))(resident, batch)
+    views, ids = views_of(run, step, resident, batch)
     arrays = {name: np.asarray(images) for name, images in read.items()}
-    for side, view, of in zip(("sketch", "photo"), seen, ids, strict=True):
+    for side, view, of in zip(("sketch", "photo"), views, ids, strict=True):
         arrays[f"{side}_view"] = np.asarray(view)
         arrays[f"{side}_label"] = np.asarray(of.label)
         arrays[f"{side}_instance"] = np.asarray(of.instance)

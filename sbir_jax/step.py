@@ -24,6 +24,7 @@ from sbir_jax.data.pipeline import images_of
 from sbir_jax.ema import Average
 from sbir_jax.loss_config import steps
 from sbir_jax.memory import Memory
+from sbir_jax.mining import Ids
 from sbir_jax.models import dual
 from sbir_jax.optim import Optimizer, everything, parts
 from sbir_jax.paths import pick, replaced
@@ -90,32 +91,29 @@ def make_init(run: RunConfig, optimizer: Optimizer, *, classes: int) -> Callable
     return init
 
 
-def views(run: RunConfig, step: jax.Array | int, resident: dict, batch: dict) -> tuple:
-    """What the encoders see of a batch, and whose it is: `((sketch, photo), ids)`.
+def keys(seed: int, step: jax.Array | int) -> jax.Array:
+    """What a step is random by: the keys [3] of augmentation, dropout and mining."""
+    return jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
 
-    Args:
-      run: settings.
-      step: number of the step, counted from 0.
-      resident: of the feed.
-      batch: of that step, as `pipeline.Feed` has it.
+
+def seen(
+    run: RunConfig, augment_key: jax.Array, resident: dict, batch: dict
+) -> tuple[tuple[jax.Array, jax.Array], tuple[Ids, Ids]]:
+    """What the encoders and the loss see of a batch, traced in the step.
 
     Returns:
-      float32 [B, size, size, C] of each side in -1..1, and their `mining.Ids`.
+      Sketches and photos, float32 [B, image_size, image_size, C] in -1..1, and the ids of each.
     """
-    key, _, _ = _keys(run, step)
     sketch, photo = images_of(resident, batch)
     ids = batch["sketch_ids"], batch["photo_ids"]
     if share := run.augment.pseudo:
-        drawing_key = jax.random.fold_in(key, 1)
+        drawing_key = jax.random.fold_in(augment_key, 1)
         sketch, own = pseudo.replace_some(drawing_key, sketch, photo, *ids, share=share)
         ids = own, ids[1]
-    seen = augment.augment_pair(key, sketch, photo, size=run.data.image_size, config=run.augment)
-    return seen, ids
-
-
-def _keys(run: RunConfig, step: jax.Array | int) -> jax.Array:
-    """Of augmentation, dropout and mining."""
-    return jax.random.split(jax.random.fold_in(jax.random.key(run.seed), step), 3)
+    views = augment.augment_pair(
+        augment_key, sketch, photo, size=run.data.image_size, config=run.augment
+    )
+    return views, ids
 
 
 def make_train_step(
@@ -133,8 +131,8 @@ def make_train_step(
         gradient_of = functools.partial(gradient.two_pass, chunk=run.train.chunk, mesh=mesh)
 
     def step(state: TrainState, resident: dict, batch: dict) -> tuple[TrainState, dict]:
-        _, dropout_key, mining_key = _keys(run, state.step)
-        (sketch, photo), ids = views(run, state.step, resident, batch)
+        augment_key, dropout_key, mining_key = keys(run.seed, state.step)
+        (sketch, photo), ids = seen(run, augment_key, resident, batch)
 
         past = state.memory
         if past is not None:

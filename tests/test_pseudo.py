@@ -88,6 +88,30 @@ def test_an_empty_photo_is_a_white_sheet():
     np.testing.assert_array_equal(draw(jax.random.key(0), photos), 255.0)
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_border_of_padding_is_no_line(axis):
+    """An empty photo between white bars is a white sheet too, and what is drawn stays between."""
+    colours = np.array([[0, 0, 0], [10, 200, 90], [128, 128, 128]] * 4)
+    photos = np.broadcast_to(colours[:, None, None], (12, SIDE, SIDE, 3)).astype(np.uint8)
+    turned = np.moveaxis(photos, axis, 1)
+    turned[:, :7] = turned[:, -8:] = 255
+    np.testing.assert_array_equal(draw(jax.random.key(0), photos), 255.0)
+    full = np.repeat(np.repeat(photo()[None, ..., None], 3, -1), 12, 0) * 255
+    photos = np.where(photos == 255, 255, full).astype(np.uint8)
+    drawn = np.moveaxis(np.asarray(draw(jax.random.key(0), photos)), axis, 1)
+    assert (drawn.min(axis=(1, 2, 3)) < 200).sum() >= 10  # a strict hand finds too little
+    assert (drawn[:, :4] == 255).all() and (drawn[:, -4:] == 255).all()
+
+
+def test_an_object_on_white_keeps_its_outline():
+    """White around an object is no padding: all four sides of a dark square are drawn."""
+    photos = np.full((12, SIDE, SIDE, 3), 255, np.uint8)
+    photos[:, 12:28, 12:28] = 40
+    drawn = np.asarray(draw(jax.random.key(0), photos))[..., 0].mean(axis=0)
+    for side in (drawn, drawn[::-1], drawn.T, drawn.T[::-1]):
+        assert side[8:16, 14:26].min(axis=0).mean() < 180
+
+
 def test_drawings_are_lines_on_white_decided_by_the_key():
     """Ink is there and is the smaller part; equal keys draw alike and other keys otherwise."""
     photos = np.stack([np.repeat(photo(i)[..., None], 3, -1) * 255 for i in range(8)])

@@ -24,7 +24,7 @@ from sbir_jax.config import ConfigError
 from sbir_jax.interrupt import Interrupts, Stopped
 from sbir_jax.lock import WorkdirInUse, only_run_in
 from sbir_jax.seal import broken
-from sbir_jax.step import views
+from sbir_jax.step import keys, seen
 from sbir_jax.train import TrainingDiverged, train
 
 pytestmark = pytest.mark.usefixtures("small_model")
@@ -102,10 +102,11 @@ def test_a_diverged_run_leaves_the_batch(tiny_data, tmp_path, mesh):
     dataset = training.open_dataset(run.data.name, run.data.dir)
     feed = training.make_feed(dataset, run.data, seed=run.seed, mesh=mesh)
     [batch] = feed.batches(step - 1, step)
-    seen, ids = jax.jit(lambda b: views(run, step - 1, feed.resident, b))(batch)
+    key, _, _ = keys(run.seed, step - 1)
+    shown, ids = jax.jit(lambda b: seen(run, key, feed.resident, b))(batch)
     with np.load(folder / "batch.npz", allow_pickle=False) as stored:
         for side, rows, view, of in zip(
-            ("sketch", "photo"), feed._local.sampler(step - 1), seen, ids, strict=True
+            ("sketch", "photo"), feed._local.sampler(step - 1), shown, ids, strict=True
         ):
             read = dataset.images("train", side).load(rows, size=36, fit=run.data.fit)
             np.testing.assert_array_equal(stored[side], read)

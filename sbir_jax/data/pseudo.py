@@ -80,6 +80,7 @@ def replace_some(
 def _drawn(key: jax.Array, photo: jax.Array) -> jax.Array:
     """One photo [H, W, 3] as a drawing [H, W, 1]."""
     keys = jax.random.split(key, 7)
+    photo, content = _without_bars(photo)
     uniform = lambda key, low, high: jax.random.uniform(key, (), minval=low, maxval=high)  # noqa: E731
     grey = (photo.astype(jnp.float32) @ jnp.array(_LUMA) / 255)[None]
     side = max(grey.shape[1:])
@@ -94,12 +95,37 @@ def _drawn(key: jax.Array, photo: jax.Array) -> jax.Array:
         ]
     )
     paper = lines[jax.random.randint(keys[2], (), 0, len(METHODS))][None]
+    paper = jnp.where(content, paper, 1.0)
     paper = without_specks(bent(keys[3], paper, most=side * uniform(keys[4], 0.0, _BEND)))
     drawn = 2 * paper[..., None] - 1
     # A pixel is a thick line in a small picture; real sketches are about 1.5 % of the side.
     drawn = ink.change_thickness(keys[5], drawn, min(1.0, side / 256))
     drawn = ink.drop_strokes(keys[6], drawn, 0.3)
     return 127.5 * (drawn[0] + 1)
+
+
+def _without_bars(photo: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A photo [H, W, 3] with the white bars of `fit="pad"` filled up, and what is no bar, [H, W].
+
+    The edge of a bar is no line, and stronger than most lines of the photo. Two equal bars on
+    opposite sides and none on the others are padding; an object on white has white all around it.
+    """
+    white = (photo == 255).all(axis=-1)
+    before, after = [], []
+    for axis in (0, 1):
+        filled = ~white.all(axis=1 - axis)
+        before.append(jnp.argmax(filled))
+        after.append(jnp.argmax(filled[::-1]))
+    inside = []
+    for axis, other in ((0, 1), (1, 0)):
+        equal = jnp.abs(before[axis] - after[axis]) <= 1
+        bars = equal & (before[other] == 0) & (after[other] == 0)
+        low, high = (jnp.where(bars, bar[axis], 0) for bar in (before, after))
+        last = photo.shape[axis] - 1 - high
+        places = jnp.arange(photo.shape[axis])
+        photo = jnp.take(photo, jnp.clip(places, low, last), axis=axis)
+        inside.append((places >= low) & (places <= last))
+    return photo, inside[0][:, None] & inside[1][None, :]
 
 
 def gradient(images: jax.Array) -> tuple[jax.Array, jax.Array]:
