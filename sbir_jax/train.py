@@ -159,7 +159,9 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
                 # Looking at the newest step would leave the device idle until the next is sent.
                 while len(running) > (0 if due or stop else _IN_FLIGHT):
                     done, values, seen = running.popleft()
-                    dump = functools.partial(dump_batch, run, workdir, done, feed.resident, seen)
+                    dump = functools.partial(
+                        dump_batch, run, workdir, done, feed.resident, seen, classes=dataset.classes
+                    )
                     _check_finite(done, values, workdir, dump)
                     clock.tick()
                     if done % log_every == 0 or done in (1, total):
