@@ -26,11 +26,14 @@ _MOST_DIFF = 64 << 10  # bytes; a larger one is left out, and said to be
 _PREFIXES = ("XLA_", "JAX_", "LIBTPU_", "NVIDIA_TF32", "TF_CPP")
 
 
-def remember_start(workdir: Path, *, seed: int, step: int, mesh: Mesh) -> list[str]:
+def remember_start(
+    workdir: Path, *, seed: int, step: int, mesh: Mesh, source: Path | None = None
+) -> list[str]:
     """Adds this start to `environment.json`.
 
     Returns:
-      What has changed since the last start, if this one continues a run: "jax 0.10.1 -> 0.10.2".
+      What has changed since the last start, if this one continues a run, or since the start of
+      the run in `source` that it repeats: "jax 0.10.1 -> 0.10.2".
     """
     path = Path(workdir) / "environment.json"
     before = starts(workdir)
@@ -43,7 +46,8 @@ def remember_start(workdir: Path, *, seed: int, step: int, mesh: Mesh) -> list[s
         **_surroundings(mesh),
     }
     write_json(path, [*before, entry])
-    return changes(before[-1], entry) if before and step else []
+    then = before[-1:] if step else starts(source)[:1] if source else []
+    return changes(then[0], entry) if then else []
 
 
 def starts(workdir: Path) -> list[dict[str, Any]]:

@@ -51,13 +51,27 @@ def start_or_resume(
     """
     if checkpoints.steps():
         return _continue(workdir, checkpoints, like, feed)
-    mesh = like.step.sharding.mesh
-    state, origin = sharding.put_copy(mesh, init()), f"starting from scratch, seed {run.seed}"
-    if run.train.init_from:
-        state, origin = _start_from(run, state, like)
-    elif run.model.weights:
-        state, origin = _start_pretrained(run, state, workdir, mesh)
+    state, origin, about = first_state(run, init, like)
+    if about:
+        write_json(workdir / "weights.json", about)
     return state, feed, 0, origin
+
+
+def first_state(
+    run: RunConfig, init: Callable[[], TrainState], like: TrainState
+) -> tuple[TrainState, str, dict[str, Any]]:
+    """The lower rungs of the ladder: the state, which rung, and what `weights.json` will say.
+
+    Raises:
+      ConfigError, CheckpointError, WeightsError: as `start_or_resume`.
+    """
+    mesh = like.step.sharding.mesh
+    state = sharding.put_copy(mesh, init())
+    if run.train.init_from:
+        return *_start_from(run, state, like), {}
+    if run.model.weights:
+        return _start_pretrained(run, state, mesh)
+    return state, f"starting from scratch, seed {run.seed}", {}
 
 
 def items_of(state: TrainState, feed: Feed) -> dict[str, Any]:
@@ -110,15 +124,15 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
 
 
 def _start_pretrained(
-    run: RunConfig, state: TrainState, workdir: Path, mesh: Mesh
-) -> tuple[TrainState, str]:
+    run: RunConfig, state: TrainState, mesh: Mesh
+) -> tuple[TrainState, str, dict[str, Any]]:
     weights = load_weights(run.model.weights, run.model.backbone)
     params, model_state = place(weights, state.params, state.model_state)
-    write_json(workdir / "weights.json", weights.about())
     return (
         _started(state, *sharding.put_copy(mesh, (params, model_state))),
         f"starting from published weights: {weights.arch} of {weights.source}, licence "
         f"{weights.licence}",
+        weights.about(),
     )
 
 
