@@ -18,6 +18,7 @@ from data_prep.items import BadArgument
 from data_prep.looks_like import LooksLike
 from data_prep.looks_like_demo import LooksLikeDemo
 from data_prep.pacs import Pacs
+from data_prep.photos import Photos
 from data_prep.qmul import Qmul
 from data_prep.quickdraw import Quickdraw
 from data_prep.quickdraw_ext import QuickdrawExt
@@ -43,6 +44,7 @@ BUILDERS: dict[str, type[PairedImages]] = {
         LooksLike,
         LooksLikeDemo,
         Folders,
+        Photos,
     )
 }
 _CHOICES = {"on_error": ("fail", "skip"), "on_counts": ("fail", "note")}

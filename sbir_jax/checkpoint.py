@@ -11,6 +11,7 @@ start from the wrong step; here both are always kept.
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from orbax.checkpoint import v1 as ocp
 
 from sbir_jax.config import nearest
 from sbir_jax.paths import by_path
+from sbir_jax.seal import broken, write_seal
 
 _policies = ocp.training.preservation_policies
 _SHOWN = 8  # mismatching arrays named in one error
@@ -26,6 +28,10 @@ _SHOWN = 8  # mismatching arrays named in one error
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is missing, damaged or of another model, said in one line."""
+
+
+class CheckpointDamaged(CheckpointError):
+    """A checkpoint that is there and is not what was saved."""
 
 
 class Checkpoints:
@@ -36,14 +42,41 @@ class Checkpoints:
         self.metric = metric
         if read_only and not self.directory.is_dir():
             raise CheckpointError(f"{workdir}: holds no checkpoints; `launch.py train` makes them")
-        best = _policies.BestN(get_metric_fn=lambda metrics: metrics[metric], n=1)
+        self._read_only = read_only
+        self._sealer = ThreadPoolExecutor(1)
+        self._sealing: Future | None = None
+        self.moved: list[str] = []  # damaged checkpoints set aside on opening, in words
         try:
-            self._orbax = ocp.training.Checkpointer(
+            self._orbax = self._open()
+        except CheckpointDamaged:
+            if read_only or not self._set_broken_aside():
+                raise
+            self._orbax = self._open()
+
+    def _set_broken_aside(self) -> bool:
+        """Whether a checkpoint is broken and another is whole; the broken ones are then moved."""
+        folders = [p for p in self.directory.glob("*") if p.name.isdecimal()]
+        reasons = {folder: broken(folder) for folder in folders}
+        if all(reasons.values()) or not any(reasons.values()):
+            return False
+        for folder, reason in reasons.items():
+            if reason:
+                place = _move_aside(folder)
+                self.moved.append(f"{_unreadable(folder, reason)}; moved to {place}")
+        return True
+
+    def _open(self) -> ocp.training.Checkpointer:
+        # A run that was asked to stop saves between two validations, and has no score there.
+        best = _policies.BestN(
+            get_metric_fn=lambda metrics: metrics.get(self.metric, float("-inf")), n=1
+        )
+        try:
+            return ocp.training.Checkpointer(
                 self.directory,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
                 preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(1), best]),
                 # What a killed run left half-written. A reader lets it be: a run may be writing it.
-                cleanup_tmp_directories=not read_only,
+                cleanup_tmp_directories=not self._read_only,
             )
         except Exception as error:  # it reads the metrics of every checkpoint
             raise _unreadable(self.directory, error) from error
@@ -51,8 +84,13 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *_exc) -> None:
-        self._orbax.close()
+    def __exit__(self, kind: type | None, *_exc) -> None:
+        self._sealer.shutdown()
+        try:
+            self._orbax.close()
+        except Exception as error:  # the save under way failed
+            if kind is None:
+                raise _unsaved(self.directory, error) from error
 
     def steps(self) -> dict[int, dict[str, float]]:
         """Saved steps, ascending, each with the metrics it was saved with."""
@@ -82,23 +120,57 @@ class Checkpoints:
 
         The arrays may be donated afterwards: Orbax has copied them when this returns.
         """
+        self.wait()
         flat = {name: by_path(tree) for name, tree in items.items()}
-        self._orbax.save_checkpointables_async(
-            step, {name: tree for name, tree in flat.items() if tree}, metrics=metrics
-        )
+        try:
+            saving = self._orbax.save_checkpointables_async(
+                step, {name: tree for name, tree in flat.items() if tree}, metrics=metrics
+            )
+        except Exception as error:
+            raise _unsaved(self.directory / str(step), error) from error
+        self._sealing = self._sealer.submit(self._seal, saving, step)
 
     def wait(self) -> None:
-        """Returns when the save under way, if any, is on disk; raises what went wrong with it."""
-        self._orbax.wait()
+        """Returns when the save under way, if any, is on disk.
+
+        Raises:
+          CheckpointError: it could not be saved, as where the disk is full.
+        """
+        if self._sealing is not None:
+            sealing, self._sealing = self._sealing, None
+            sealing.result()
+        try:
+            self._orbax.wait()
+        except Exception as error:
+            raise _unsaved(self.directory, error) from error
+
+    def set_aside(self, step: int) -> Path:
+        """Moves a damaged checkpoint out of the way, to `damaged/STEP` beside it; returns where."""
+        self._orbax.close()
+        place = _move_aside(self.directory / str(step))
+        self._orbax = self._open()
+        return place
+
+    def _seal(self, saving: Any, step: int) -> None:
+        where = self.directory / str(step)
+        try:
+            saving.result()
+            if jax.process_index() == 0:
+                write_seal(where)
+        except Exception as error:
+            raise _unsaved(where, error) from error
 
     def restore(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         """Loads the items named by `like`, whose leaves say shape, dtype and sharding.
 
         Raises:
-          CheckpointError: the arrays of an item are not those of `like`, or cannot be read.
+          CheckpointDamaged: its files are not those that were saved, or cannot be read.
+          CheckpointError: the arrays of an item are not those of `like`.
         """
         wanted = {name: by_path(tree) for name, tree in like.items()}
         where = self.directory / str(step)
+        if reason := broken(where, [name for name, arrays in wanted.items() if arrays]):
+            raise _unreadable(where, reason)
         try:
             stored = self._orbax.checkpointables_metadata(step).metadata or {}
         except Exception as error:  # ValueError, OSError, json, tensorstore, Orbax's own, ...
@@ -138,10 +210,30 @@ def restore_from(
         return step, checkpoints.restore(step, like)
 
 
-def _unreadable(where: Path, reason: object) -> CheckpointError:
+def _move_aside(folder: Path) -> Path:
+    place = folder.parents[1] / "damaged" / folder.name
+    while place.exists():
+        place = place.with_name(place.name + "-again")
+    place.parent.mkdir(exist_ok=True)
+    return folder.rename(place)
+
+
+def _unreadable(where: Path, reason: object) -> CheckpointDamaged:
+    return CheckpointDamaged(f"{where} cannot be read: {_first_line(reason)}")
+
+
+def _unsaved(where: Path, error: Exception) -> CheckpointError:
+    full = any(words in str(error) for words in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED"))
+    why = "no space left on the disk" if full else _first_line(error)
+    return CheckpointError(
+        f"{where} cannot be saved: {why}; what was saved before is whole, and the same command "
+        "continues from there"
+    )
+
+
+def _first_line(reason: object) -> str:
     """One line of a reason that may have many."""
-    first = (str(reason).splitlines() or [type(reason).__name__])[0][:200]
-    return CheckpointError(f"{where} cannot be read: {first}")
+    return (str(reason).splitlines() or [type(reason).__name__])[0][:200]
 
 
 def _differences(wanted: dict[str, dict], stored: dict[str, dict]) -> list[str]:

@@ -7,6 +7,7 @@ overrides). Nothing here imports JAX: help and every mistake answer in 0.1 s.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import re
 import sys
@@ -16,11 +17,13 @@ from pathlib import Path
 from absl import flags
 
 from sbir_jax.config import ConfigError, nearest, settings
+from sbir_jax.interrupt import Stopped
 from sbir_jax.overrides import config_list
 
 HELP = ("help", "--help", "-h", "-help", "--helpfull", "--helpshort")
 
 Given = dict[str, str | bool]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or none allowed
 
 
 class UsageError(Exception):
@@ -73,8 +76,8 @@ def run(
     """Runs one command line (without the program's name) and returns its exit code.
 
     0: done, or help was asked for (no arguments ask for help too). 1: the run failed in a way
-    its message explains. 2: the command line or a setting is wrong. 130: stopped by Ctrl-C.
-    A bug in the code keeps its traceback.
+    its message explains. 2: the command line or a setting is wrong. 130: stopped by Ctrl-C, 143: by
+    SIGTERM. A bug in the code keeps its traceback.
 
     Args:
       argv: the words.
@@ -97,8 +100,15 @@ def run(
         return _fail(error, code=2)
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Stopped as stop:
+        return _fail(stop, code=stop.code)
     except KeyboardInterrupt:
         return _fail("stopped; the same command continues the run", code=130)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        return _fail(f"{error.strerror}{place}; free some, and run the same command", code=1)
     except Exception as error:
         loaded = [(sys.modules.get(module), name) for module, name in run_errors.items()]
         if isinstance(error, tuple(getattr(m, n) for m, n in loaded if hasattr(m, n))):

@@ -53,6 +53,12 @@ class AugmentConfig:
         "horizontal flips: paired keeps a sketch and its photo facing the same way",
         choices=("none", "independent", "paired"),
     )
+    crop: str = setting(
+        "independent",
+        "crop, rotation and stretch of the two sides of a pair; paired: the same, for sketches "
+        "that lie on their photos",
+        choices=("independent", "paired"),
+    )
     min_scale: float = setting(0.7, "smallest crop, as a share of the side", low=0.1, high=1.0)
     rotate: float = setting(15.0, "largest rotation in degrees, either way", low=0.0, high=180.0)
     stretch: float = setting(
@@ -62,8 +68,27 @@ class AugmentConfig:
         0.3, "photo brightness, contrast and saturation change, relative", low=0.0, high=1.0
     )
     gray: float = setting(0.1, "share of photos turned grey", low=0.0, high=1.0)
+    blur: float = setting(0.0, "share of photos blurred", low=0.0, high=1.0)
     erase: float = setting(
         0.0, "share of images with one random rectangle erased", low=0.0, high=1.0
+    )
+    thickness: float = setting(
+        0.0,
+        "sketches: strokes thicker or thinner by up to this many pixels on each side",
+        low=0.0,
+        high=1.0,
+    )
+    stroke_dropout: float = setting(
+        0.0, "sketches: largest share of the area whose ink is left out", low=0.0, high=0.9
+    )
+    partial: float = setting(
+        0.0, "share of sketches of which only a part is drawn", low=0.0, high=1.0
+    )
+    pseudo: float = setting(
+        0.0,
+        "share of sketches replaced by a drawing of their row's photo, made from its edges",
+        low=0.0,
+        high=1.0,
     )
 
 

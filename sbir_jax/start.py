@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sbir_jax import sharding
-from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.checkpoint import CheckpointDamaged, Checkpoints
 from sbir_jax.config import ConfigError, RunConfig, resolve
 from sbir_jax.data.pipeline import Feed
 from sbir_jax.ema import Average
@@ -50,16 +50,28 @@ def start_or_resume(
       WeightsError: published weights are missing or do not fit.
     """
     if checkpoints.steps():
-        start = checkpoints.find("latest")
-        state, feed = _restore(checkpoints, start, like, feed)
-        return state, feed, start, f"continuing from step {start} of {workdir}"
-    mesh = like.step.sharding.mesh
-    state, origin = sharding.put_copy(mesh, init()), f"starting from scratch, seed {run.seed}"
-    if run.train.init_from:
-        state, origin = _start_from(run, state, like)
-    elif run.model.weights:
-        state, origin = _start_pretrained(run, state, workdir, mesh)
+        return _continue(workdir, checkpoints, like, feed)
+    state, origin, about = first_state(run, init, like)
+    if about:
+        write_json(workdir / "weights.json", about)
     return state, feed, 0, origin
+
+
+def first_state(
+    run: RunConfig, init: Callable[[], TrainState], like: TrainState
+) -> tuple[TrainState, str, dict[str, Any]]:
+    """The lower rungs of the ladder: the state, which rung, and what `weights.json` will say.
+
+    Raises:
+      ConfigError, CheckpointError, WeightsError: as `start_or_resume`.
+    """
+    mesh = like.step.sharding.mesh
+    state = sharding.put_copy(mesh, init())
+    if run.train.init_from:
+        return *_start_from(run, state, like), {}
+    if run.model.weights:
+        return _start_pretrained(run, state, mesh)
+    return state, f"starting from scratch, seed {run.seed}", {}
 
 
 def items_of(state: TrainState, feed: Feed) -> dict[str, Any]:
@@ -73,6 +85,24 @@ def items_of(state: TrainState, feed: Feed) -> dict[str, Any]:
         "ema": state.ema,
         "sampler": feed.learnt,
     }
+
+
+def _continue(
+    workdir: Path, checkpoints: Checkpoints, like: TrainState, feed: Feed
+) -> tuple[TrainState, Feed, int, str]:
+    """From the latest checkpoint; of damaged ones, from the one before, which a run keeps as its
+    best. All that follows from a step is a function of it, so the run ends the same."""
+    words = "".join(f"warning: {moved}. " for moved in checkpoints.moved)
+    while True:
+        start = checkpoints.find("latest")
+        try:
+            state, feed = _restore(checkpoints, start, like, feed)
+        except CheckpointDamaged as error:
+            if len(checkpoints.steps()) < 2:
+                raise
+            words += f"warning: {error}; moved to {checkpoints.set_aside(start)}. "
+            continue
+        return state, feed, start, f"{words}continuing from step {start} of {workdir}"
 
 
 def _restore(
@@ -94,15 +124,15 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
 
 
 def _start_pretrained(
-    run: RunConfig, state: TrainState, workdir: Path, mesh: Mesh
-) -> tuple[TrainState, str]:
+    run: RunConfig, state: TrainState, mesh: Mesh
+) -> tuple[TrainState, str, dict[str, Any]]:
     weights = load_weights(run.model.weights, run.model.backbone)
     params, model_state = place(weights, state.params, state.model_state)
-    write_json(workdir / "weights.json", weights.about())
     return (
         _started(state, *sharding.put_copy(mesh, (params, model_state))),
         f"starting from published weights: {weights.arch} of {weights.source}, licence "
         f"{weights.licence}",
+        weights.about(),
     )
 
 

@@ -19,11 +19,12 @@ from jax.sharding import Mesh
 
 from sbir_jax import ema, gradient, losses, memory, sharding
 from sbir_jax.config import RunConfig
-from sbir_jax.data import augment
+from sbir_jax.data import augment, pseudo
 from sbir_jax.data.pipeline import images_of
 from sbir_jax.ema import Average
 from sbir_jax.loss_config import steps
 from sbir_jax.memory import Memory
+from sbir_jax.mining import Ids
 from sbir_jax.models import dual
 from sbir_jax.optim import Optimizer, everything, parts
 from sbir_jax.paths import pick, replaced
@@ -90,6 +91,31 @@ def make_init(run: RunConfig, optimizer: Optimizer, *, classes: int) -> Callable
     return init
 
 
+def keys(seed: int, step: jax.Array | int) -> jax.Array:
+    """What a step is random by: the keys [3] of augmentation, dropout and mining."""
+    return jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+
+
+def seen(
+    run: RunConfig, augment_key: jax.Array, resident: dict, batch: dict
+) -> tuple[tuple[jax.Array, jax.Array], tuple[Ids, Ids]]:
+    """What the encoders and the loss see of a batch, traced in the step.
+
+    Returns:
+      Sketches and photos, float32 [B, image_size, image_size, C] in -1..1, and the ids of each.
+    """
+    sketch, photo = images_of(resident, batch)
+    ids = batch["sketch_ids"], batch["photo_ids"]
+    if share := run.augment.pseudo:
+        drawing_key = jax.random.fold_in(augment_key, 1)
+        sketch, own = pseudo.replace_some(drawing_key, sketch, photo, *ids, share=share)
+        ids = own, ids[1]
+    views = augment.augment_pair(
+        augment_key, sketch, photo, size=run.data.image_size, config=run.augment
+    )
+    return views, ids
+
+
 def make_train_step(
     run: RunConfig, graphdef: nnx.GraphDef, optimizer: Optimizer, mesh: Mesh
 ) -> Callable:
@@ -105,17 +131,13 @@ def make_train_step(
         gradient_of = functools.partial(gradient.two_pass, chunk=run.train.chunk, mesh=mesh)
 
     def step(state: TrainState, resident: dict, batch: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(run.seed), state.step)
-        augment_key, dropout_key, mining_key = jax.random.split(key, 3)
-        sketch, photo = augment.augment_pair(
-            augment_key, *images_of(resident, batch), size=run.data.image_size, config=run.augment
-        )
+        augment_key, dropout_key, mining_key = keys(run.seed, state.step)
+        (sketch, photo), ids = seen(run, augment_key, resident, batch)
 
         past = state.memory
         if past is not None:
             usable = jnp.where(state.step < remembers_from, 0, past.filled)
             past = dataclasses.replace(past, filled=usable)
-        ids = batch["sketch_ids"], batch["photo_ids"]
 
         whole = everything(state.params, state.loss_params)
 

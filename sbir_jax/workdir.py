@@ -47,8 +47,17 @@ def check_same_run(run: RunConfig, dataset: Dataset, workdir: Path) -> None:
             f"{workdir} holds a run with other settings: {', '.join(changed)}; "
             "choose another --workdir"
         )
+    check_same_images(dataset, workdir)
+
+
+def check_same_images(dataset: Dataset, workdir: Path) -> None:
+    """Checks that a run in `workdir` has seen this dataset.
+
+    Raises:
+      ConfigError: it saw other images under this name.
+    """
     try:
-        seen = json.loads((workdir / "dataset.json").read_text())["fingerprint"]
+        seen = json.loads((Path(workdir) / "dataset.json").read_text())["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # lost or damaged: it guards against a mistake, and is not needed to continue
     if seen != dataset.fingerprint:

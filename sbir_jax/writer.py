@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from sbir_jax.events import EventFile
 
 
 class Throughput:
@@ -154,10 +155,7 @@ class MetricWriter:
         path = workdir / "metrics.jsonl"
         _drop_later(path, start)
         self._lines = path.open("a", encoding="utf-8", buffering=1)
-        # TensorBoard hides the events of an earlier process from `purge_step` on.
-        self._events = SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start + 1 if start else None
-        )
+        self._events = EventFile(workdir / "tensorboard", start=start)
         self._bar = None
         if _has_room(self._console):
             self._bar = tqdm(
@@ -173,8 +171,10 @@ class MetricWriter:
     def __enter__(self) -> MetricWriter:
         return self
 
-    def __exit__(self, *_exc) -> None:
-        self.close()
+    def __exit__(self, kind: type | None, *_exc) -> None:
+        # On a full disk closing fails for the reason that is already being raised.
+        with contextlib.suppress(*([OSError] if kind else [])):
+            self.close()
 
     def write(
         self,
@@ -198,13 +198,12 @@ class MetricWriter:
         self._lines.write(json.dumps(record, allow_nan=False) + "\n")
         for name, value in numbers.items():
             if name not in odd:
-                self._events.add_scalar(f"{kind}/{name.replace('@', '_at_')}", value, step)
+                self._events.scalar(step, f"{kind}/{name.replace('@', '_at_')}", value)
         self._say(step, numbers, kind, shown)
 
     def image(self, step: int, name: str, array: np.ndarray) -> None:
         """Adds a picture, uint8 [H, W] or [H, W, 3], to TensorBoard."""
-        layout = "HW" if array.ndim == 2 else "HWC"
-        self._events.add_image(name, array, step, dataformats=layout)
+        self._events.image(step, name, array)
 
     def note(self, message: str) -> None:
         """Prints a line, above the progress bar if there is one."""
@@ -215,10 +214,10 @@ class MetricWriter:
 
     def close(self) -> None:
         """Flushes and closes everything; the writer is of no use after."""
-        if self._bar is not None:
-            self._bar.close()
-        self._lines.close()
-        self._events.close()
+        with contextlib.ExitStack() as stack:  # each is closed, whatever the others raise
+            for one in (self._events, self._lines, self._bar):
+                if one is not None:
+                    stack.callback(one.close)
 
     def _say(self, step: int, numbers: dict[str, float], kind: str, names: Collection[str]) -> None:
         shown = [f"{name} {numbers[name]:.4f}" for name in names if name in numbers]

@@ -204,3 +204,43 @@ def test_evaluation_sees_a_plain_resize():
     for view, image in zip(augment.resize(photo, 15), photo, strict=True):
         expected = Image.fromarray(image).resize((15, 15), Image.Resampling.BILINEAR)
         np.testing.assert_allclose(view, scaled(np.asarray(expected)), atol=1.01 / 127.5)
+
+
+def test_paired_crops_look_at_one_place():
+    """Sketch and photo that are the same image stay so under `crop="paired"`, and not otherwise."""
+    _, photo = draw()
+    changes = WILD | {"flip": "paired", "color": 0.0, "gray": 0.0, "erase": 0.0}
+    first, second = augmented(5, photo, photo, size=12, crop="paired", **changes)
+    np.testing.assert_array_equal(first, second)
+    first, second = augmented(5, photo, photo, size=12, **changes)
+    assert np.abs(first - second).mean() > 0.1
+
+
+def test_a_blur_is_a_gaussian_of_some_photos():
+    """Each photo is as it was, or as SciPy blurs it with some width up to 1.5 % of the side."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (12, 100, 100, 3)).astype(np.float32)
+    blurred = np.asarray(augment.blur(jax.random.key(0), images, 0.5))
+    spread = [view.std() / image.std() for view, image in zip(blurred, images, strict=True)]
+    assert 2 <= sum(s < 0.9 for s in spread) <= 10
+    for view, image, s in zip(blurred, images, spread, strict=True):
+        if s > 0.999:
+            np.testing.assert_allclose(view, image, atol=1e-6)
+            continue
+        sigmas = np.linspace(0.15, 1.5, 271)
+        by_sigma = [
+            scipy.ndimage.gaussian_filter(image[..., 0], w, radius=5, mode="nearest")
+            for w in sigmas
+        ]
+        nearest = min(np.abs(wanted - view[..., 0]).max() for wanted in by_sigma)
+        assert nearest < 0.01
+
+
+@pytest.mark.parametrize("name", ["thickness", "stroke_dropout", "partial"])
+def test_strokes_change_on_sketches_alone(name):
+    """The drawing changes and the photo is untouched."""
+    sketch, photo = draw(batch=16)
+    sketch = np.where(sketch < 40, 0, 255).astype(np.uint8)
+    changed, same = augmented(2, sketch, photo, size=12, **{name: 0.9})
+    assert np.abs(changed - scaled(sketch)).max() > 0.1
+    np.testing.assert_allclose(same, scaled(photo), atol=GREY_LEVEL / 2)

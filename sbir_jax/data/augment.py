@@ -2,17 +2,23 @@
 
 Everything is `jnp` inside the jitted step, drawn from one key, so a step's images depend on
 (seed, step) alone. Each image gets one affine map (crop, rotation, stretch, flip) sampled once,
-bilinearly, and photos a colour change.
+bilinearly; photos change colour, and strokes of sketches change as `ink` says. What is switched off
+is not in the program at all.
 """
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
+from sbir_jax.data import ink
+from sbir_jax.data.filters import gaussian
 from sbir_jax.data_config import AugmentConfig
 
 _PAPER = 255.0  # what lies outside an image: white
+_MOST_BLUR = 0.015  # largest sigma, as a share of the side
 # Views are sampled this many pixels off the grid. XLA may compute a coordinate twice and round it
 # differently; where it is an integer, as in plain mirror images, its floor and its fraction then
 # disagree and the pixel moves by one (seen with jax 0.10.2 on CPUs).
@@ -39,7 +45,7 @@ def augment_pair(
     """Random views, float32 [B, size, size, C], of uint8 sketches and photos [B, S, S, 1 or 3].
 
     Row i of both is one pair: `flip="paired"` mirrors it on both sides or on neither. Queries with
-    three channels are photos, and change colour as photos do.
+    three channels are photos, and change as photos do.
     """
     batch = len(sketch)
     flip_key, sketch_key, photo_key, color_key, erase_key = jax.random.split(key, 5)
@@ -49,17 +55,37 @@ def augment_pair(
     elif config.flip == "paired":
         flips = jnp.stack([flips[0], flips[0]])
     views = []
+    if config.crop == "paired":
+        sketch_key = photo_key
     for side_key, images, flip in ((sketch_key, sketch, flips[0]), (photo_key, photo, flips[1])):
         maps = random_affine(side_key, batch, flip, config)
         views.append(to_float(jax.vmap(lambda image, m: warp(image, m, size))(images, maps)))
     sketch, photo = views
-    photo = jitter_color(color_key, photo, config)
+    photo = _change_photo(color_key, photo, config)
     if sketch.shape[-1] == 3:
-        sketch = jitter_color(jax.random.fold_in(color_key, 1), sketch, config)
+        sketch = _change_photo(jax.random.fold_in(color_key, 1), sketch, config)
+    else:
+        sketch = _change_sketch(jax.random.fold_in(sketch_key, 1), sketch, config)
     if config.erase:
         first, second = jax.random.split(erase_key)
         sketch, photo = erase(first, sketch, config.erase), erase(second, photo, config.erase)
     return sketch, photo
+
+
+def _change_photo(key: jax.Array, photo: jax.Array, config: AugmentConfig) -> jax.Array:
+    photo = jitter_color(key, photo, config)
+    return blur(jax.random.fold_in(key, 2), photo, config.blur) if config.blur else photo
+
+
+def _change_sketch(key: jax.Array, sketch: jax.Array, config: AugmentConfig) -> jax.Array:
+    keys = jax.random.split(key, 3)
+    if config.thickness:
+        sketch = ink.change_thickness(keys[0], sketch, config.thickness)
+    if config.stroke_dropout:
+        sketch = ink.drop_strokes(keys[1], sketch, config.stroke_dropout)
+    if config.partial:
+        sketch = ink.draw_partly(keys[2], sketch, config.partial)
+    return sketch
 
 
 def random_affine(key: jax.Array, batch: int, flip: jax.Array, config: AugmentConfig) -> jax.Array:
@@ -107,6 +133,16 @@ def jitter_color(key: jax.Array, photo: jax.Array, config: AugmentConfig) -> jax
     photo = grey + (photo - grey) * keep
     mean = photo.mean(axis=(1, 2, 3), keepdims=True)
     return jnp.clip(mean + (photo - mean) * (1 + contrast) + brightness, -1.0, 1.0)
+
+
+def blur(key: jax.Array, images: jax.Array, share: float) -> jax.Array:
+    """Some images [B, H, W, C] out of focus: a Gaussian of up to 1.5 % of the side."""
+    chosen_key, sigma_key = jax.random.split(key)
+    side = max(images.shape[1:3])
+    sigma = _MOST_BLUR * side * jax.random.uniform(sigma_key, (len(images),), minval=0.1)
+    blurred = gaussian(images, sigma, radius=math.ceil(3 * _MOST_BLUR * side))
+    chosen = jax.random.bernoulli(chosen_key, share, (len(images), 1, 1, 1))
+    return jnp.where(chosen, blurred, images)
 
 
 def erase(key: jax.Array, images: jax.Array, share: float) -> jax.Array:

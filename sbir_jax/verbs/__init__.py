@@ -18,6 +18,7 @@ RUN_ERRORS = {
     "sbir_jax.data.source": "DatasetError",
     "sbir_jax.checkpoint": "CheckpointError",
     "sbir_jax.compile": "DoesNotFit",
+    "sbir_jax.lock": "WorkdirInUse",
     "sbir_jax.train": "TrainingDiverged",
     "sbir_jax.embeddings": "EmbeddingsError",
     "sbir_jax.models.weight_files": "WeightsError",

@@ -1,0 +1,83 @@
+"""The batch that a run diverged on, kept for whoever looks for the reason."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from sbir_jax.batch_sheet import MOST, batch_sheet, to_pixels
+from sbir_jax.config import RunConfig
+from sbir_jax.data.pipeline import images_of
+from sbir_jax.mining import Ids
+from sbir_jax.step import keys, seen
+
+_SIDES = ("sketch", "photo")
+
+
+def dump_batch(
+    run: RunConfig,
+    workdir: Path,
+    step: int,
+    resident: dict[str, jax.Array],
+    batch: dict[str, Any],
+    *,
+    classes: Sequence[str],
+) -> Path | None:
+    """Writes `batch.npz` and `batch.png` of a step into `workdir/diverged-step-N`.
+
+    The arrays: `sketch`, `photo` uint8 [B, S, S, C], as they were read; `sketch_view`,
+    `photo_view` float32 [B, size, size, C] in -1..1, as the encoders saw them; `sketch_label`,
+    `sketch_instance`, `photo_label`, `photo_instance` int32 [B].
+
+    Args:
+      run: settings.
+      workdir: of the run.
+      step: counted from 1.
+      resident: of the feed.
+      batch: of that step.
+      classes: names by label.
+
+    Returns:
+      The folder; None where this process does not hold the whole batch, or has no room for it.
+    """
+    if not all(x.is_fully_addressable for x in jax.tree.leaves(batch)):
+        return None
+    read = images_of(resident, batch)
+    views, ids = views_of(run, step, resident, batch)
+    arrays = {}
+    for side, images, view, of in zip(_SIDES, read, views, ids, strict=True):
+        arrays |= {side: np.asarray(images), f"{side}_view": view}
+        arrays |= {f"{side}_label": of.label, f"{side}_instance": of.instance}
+    folder = Path(workdir) / f"diverged-step-{step}"
+    try:
+        folder.mkdir(exist_ok=True)
+        np.savez_compressed(folder / "batch.npz", **arrays)
+        draw_views(views, ids, classes=classes, step=step).save(folder / "batch.png")
+    except OSError:  # the reason to stop is the loss; a full disk must not hide it
+        return None
+    return folder
+
+
+def views_of(run: RunConfig, step: int, resident: dict, batch: dict[str, Any]) -> tuple:
+    """What the encoders saw of the batch of a step, counted from 1, on the host: `step.seen`."""
+    key, _, _ = keys(run.seed, step - 1)
+    return jax.device_get(jax.jit(functools.partial(seen, run))(key, resident, batch))
+
+
+def draw_views(
+    views: Sequence[np.ndarray],
+    ids: Sequence[Ids],
+    *,
+    classes: Sequence[str],
+    step: int,
+    most: int = MOST,
+) -> Image.Image:
+    """The first pairs of `views_of`; what is not finite is grey."""
+    shown = [to_pixels(np.nan_to_num(side[:most], posinf=1, neginf=-1)) for side in views]
+    return batch_sheet(*shown, *ids, classes=classes, title=f"step {step}")
