@@ -58,20 +58,20 @@ DRAWINGS = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(index of the test photos, encoders, folder of test sketches) after 150 steps."""
+    """(index of the test photos, encoders, folder of test sketches) after 500 steps."""
     folder = tmp_path_factory.mktemp("right")
-    draw(folder / "raw", instances=24, sketches=2, categories=CATEGORIES)
-    for number, side in enumerate(("photo", "sketch")):  # instances 18 to 23 are not trained on
+    draw(folder / "raw", instances=36, sketches=2, categories=CATEGORIES)
+    for number, side in enumerate(("photo", "sketch")):  # instances 30 to 35 are not trained on
         for file in sorted((folder / "raw" / side).glob("*/*")):
-            if int(file.stem.partition("_")[2].partition("-")[0]) >= 18:
+            if int(file.stem.partition("_")[2].partition("-")[0]) >= 30:
                 target = folder / ("photos", "sketches")[number] / file.parent.name
                 target.mkdir(parents=True, exist_ok=True)
                 file.rename(target / file.name)
     prepare("pacs", raw=folder / "raw", data_dir=folder, name="demo", test=0.1, quiet=True)
     config = load_config(str(runs.CONFIGS / "quickstart.py"), runs.CONFIGS)
     config.data.dir, config.data.batch_size = str(folder), 40
-    config.model.width, config.train.duration = 16, "150 steps"
-    config.train.eval_every = "150 steps"
+    config.model.width, config.train.duration = 16, "500 steps"
+    config.train.eval_every = "500 steps"
     train(resolve(config), folder / "run", mesh=sharding.make_mesh(jax.devices()[:1]))
     encoders = load_encoders(folder / "run", mesh=one_device(), batches=BATCHES)
     return Index.build(folder / "photos", encoders, folder / "index"), encoders, folder / "sketches"
