@@ -6,13 +6,12 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from PIL import Image
 
-from sbir_jax import report, results, sharding, tables
+from sbir_jax import hosts, report, results, sharding, tables
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.cache import CachedImages
 from sbir_jax.data.pipeline import decoded, kept
@@ -72,13 +71,16 @@ class Evaluator:
     def embed(self, split: str, modality: str, params: Any, model_state: Any) -> Embeddings:
         """Embeddings of one side of a split, in record order, with labels and instances."""
         images, doing = self._images(split, modality), f"embedding {modality} images"
+        own = sharding.local_rows(self.mesh, self._rows)  # every process decodes its own
         parts = []
-        for part in decoded(images, self.run.data, rows=self._rows, doing=doing):
-            batch = np.pad(part, [(0, self._rows - len(part)), (0, 0), (0, 0), (0, 0)])
-            out = self._embed(params, model_state, self._place(batch), modality)
-            parts.append(np.asarray(out)[: len(part)])
+        for part in decoded(images, self.run.data, rows=self._rows, doing=doing, own=own):
+            missing = own.stop - own.start - len(part)
+            batch = np.pad(part, [(0, missing), (0, 0), (0, 0), (0, 0)])
+            batch = sharding.put_rows(self.mesh, batch)
+            parts.append(np.asarray(self._embed(params, model_state, batch, modality)))
         index = self.dataset.index(split, modality)
-        return Embeddings(np.concatenate(parts), index.label, index.instance, None)
+        vectors = np.concatenate(parts)[: len(images)]
+        return Embeddings(vectors, index.label, index.instance, None)
 
     def validate(self, params: Any, model_state: Any) -> tuple[dict[str, float], np.ndarray | None]:
         """Scores of the validation split, {"category/mAP@all": 0.61, ...}, and its confusion.
@@ -102,19 +104,19 @@ class Evaluator:
             for name, found in summarise(of, no_relevant=rule, resamples=0).items()
             if isinstance(found, dict)
         }
+        values = hosts.as_first_has_it(np.array(list(scores.values()), np.float64))
+        scores = dict(zip(scores, values.tolist(), strict=True))
         if not learns:
             return scores, None
         labels = [side.labels for side in sides]
-        return scores, class_confusion(ranked.nearest, *labels, classes=len(self.dataset.classes))
+        confusion = class_confusion(ranked.nearest, *labels, classes=len(self.dataset.classes))
+        return scores, hosts.as_first_has_it(confusion)
 
     def _images(self, split: str, modality: str) -> Images | CachedImages:
         if (split, modality) not in self._opened:  # a cache is checked once, not every validation
             images, _ = kept(self.dataset, split, modality, self.run.data)
             self._opened[split, modality] = images
         return self._opened[split, modality]
-
-    def _place(self, rows: np.ndarray) -> jax.Array:
-        return sharding.put_rows(self.mesh, rows[sharding.local_rows(self.mesh, len(rows))])
 
 
 def evaluate_workdir(

@@ -10,9 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from sbir_jax import sharding
+from sbir_jax import hosts, sharding
 from sbir_jax.checkpoint import CheckpointDamaged, Checkpoints
 from sbir_jax.config import ConfigError, RunConfig, resolve
 from sbir_jax.data.pipeline import Feed
@@ -51,12 +50,11 @@ def start_or_resume(
     """
     if checkpoints.steps():
         return _continue(workdir, checkpoints, like, feed)
-    mesh = like.step.sharding.mesh
-    state, origin = sharding.put_copy(mesh, init()), f"starting from scratch, seed {run.seed}"
+    state, origin = sharding.put_like(like, init()), f"starting from scratch, seed {run.seed}"
     if run.train.init_from:
         state, origin = _start_from(run, state, like)
     elif run.model.weights:
-        state, origin = _start_pretrained(run, state, workdir, mesh)
+        state, origin = _start_pretrained(run, state, workdir, like)
     return state, feed, 0, origin
 
 
@@ -110,13 +108,14 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
 
 
 def _start_pretrained(
-    run: RunConfig, state: TrainState, workdir: Path, mesh: Mesh
+    run: RunConfig, state: TrainState, workdir: Path, like: TrainState
 ) -> tuple[TrainState, str]:
     weights = load_weights(run.model.weights, run.model.backbone)
     params, model_state = place(weights, state.params, state.model_state)
-    write_json(workdir / "weights.json", weights.about())
+    if hosts.is_first():
+        write_json(workdir / "weights.json", weights.about())
     return (
-        _started(state, *sharding.put_copy(mesh, (params, model_state))),
+        _started(state, *sharding.put_like((like.params, like.model_state), (params, model_state))),
         f"starting from published weights: {weights.arch} of {weights.source}, licence "
         f"{weights.licence}",
     )

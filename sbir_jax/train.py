@@ -20,9 +20,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import reached_preemption_sync_point
 from jax.sharding import Mesh
 
-from sbir_jax import device_memory, health, loss_config, optim, sharding
+from sbir_jax import device_memory, health, hosts, loss_config, optim, sharding
 from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.compile import advice, check_fits, compile_ahead, explained, flops
 from sbir_jax.config import ConfigError, RunConfig, duration_steps
@@ -107,24 +108,29 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
     optimizer = optim.make_optimizer(run.optim, schedule, everything(params, loss_params))
     graphdef = dual.define(run.model, image_size=run.data.image_size)
     init = make_init(run, optimizer, classes=classes)
-    like = sharding.shapes_of(mesh, init)
+    like = sharding.shapes_of(mesh, init, fsdp=run.train.fsdp)
     evaluator = Evaluator(run, dataset, graphdef, mesh)
     evaluator.check_metric()
-    shared = jax.process_count() > 1
+    agree = reached_preemption_sync_point if jax.process_count() > 1 else None
 
     with (
-        contextlib.nullcontext() if jax.process_index() else only_run_in(workdir),
+        only_run_in(workdir) if hosts.is_first() else contextlib.nullcontext(),
         Checkpoints(workdir, metric=run.eval.metric) as checkpoints,
-        Interrupts(enabled=not shared) as interrupts,
+        Interrupts(agree=agree) as interrupts,
     ):
-        remember_run(run, dataset, workdir)
+        if hosts.is_first():
+            remember_run(run, dataset, workdir)
         state, feed, start, origin = start_or_resume(run, workdir, checkpoints, init, like, feed)
 
         with (
             MetricWriter(
-                workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
+                workdir,
+                total=total,
+                start=start,
+                images_per_step=2 * run.data.batch_size,
+                silent=not hosts.is_first(),
             ) as writer,
-            Profile(profile, workdir, note=writer.note) as tracer,
+            Profile(profile if hosts.is_first() else None, workdir, note=writer.note) as tracer,
         ):
             writer.note(_describe(dataset, feed, mesh, like.params, optimizer))
             writer.note(origin)
@@ -135,11 +141,13 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
                 writer.note("this run is finished; nothing to do")
                 return _summary(checkpoints, total, None)
             check_span(profile, start=start, total=total)
-            if changed := remember_start(workdir, seed=run.seed, step=start, mesh=mesh):
+            if hosts.is_first() and (
+                changed := remember_start(workdir, seed=run.seed, step=start, mesh=mesh)
+            ):
                 words = ", ".join(changed)
                 writer.note(f"warning: continued under others than before: {words}")
             make = functools.partial(
-                make_train_step, graphdef=graphdef, optimizer=optimizer, mesh=mesh
+                make_train_step, graphdef=graphdef, optimizer=optimizer, like=like
             )
             batches = feed.batches(start, _known(feed, start, eval_every, total))
             batch = next(batches)
@@ -155,7 +163,7 @@ def _train(run: RunConfig, workdir: Path, mesh: Mesh, profile: Span | None) -> d
                 tracer.after(step, state)
                 running.append((step, metrics, batch))
                 due = step % eval_every == 0 or step == total
-                stop = interrupts.asked and step < total
+                stop = interrupts.asks(step) and step < total
                 # Looking at the newest step would leave the device idle until the next is sent.
                 while len(running) > (0 if due or stop else _IN_FLIGHT):
                     done, values, seen = running.popleft()
@@ -204,15 +212,17 @@ def _known(feed: Feed, step: int, eval_every: int, total: int) -> int:
 
 
 def _compile(
-    run: RunConfig, make: Callable[[RunConfig], Callable], arguments: tuple, writer: MetricWriter
+    run: RunConfig, make: Callable[..., Callable], arguments: tuple, writer: MetricWriter
 ) -> tuple[Callable, float]:
     """The step that `make` makes of a run, compiled before the first one, so that the log tells
     compiling from training; and the seconds that its arithmetic takes at the devices' peak."""
     compiled = compile_ahead(make(run), *arguments)
     work = compiled.flops
-    if run.train.chunk:
-        whole = dataclasses.replace(run, train=dataclasses.replace(run.train, chunk=0))
-        work = flops(make(whole), *arguments)
+    if run.train.chunk or run.model.remat != "none":  # what is computed again is not counted
+        model = dataclasses.replace(run.model, remat="none")
+        whole = dataclasses.replace(run, model=model, train=dataclasses.replace(run.train, chunk=0))
+        graphdef = dual.define(model, image_size=run.data.image_size)
+        work = flops(make(whole, graphdef=graphdef), *arguments)
     mesh = arguments[0].step.sharding.mesh
     s_at_peak, peak = seconds_at_peak(work, mesh, run.model.dtype)
     writer.note(f"the step: {compiled}, {work / 1e9:,.1f} GFLOP; peak {peak}")

@@ -6,6 +6,7 @@ import re
 
 from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory, workdir_of
 from sbir_jax.config import resolve
+from sbir_jax.meeting import meeting
 from sbir_jax.overrides import config_files, load_config, override, stored_config
 from sbir_jax.verbs import runs
 
@@ -21,12 +22,18 @@ def train(given: Given, overrides: list[str]) -> None:
         raise UsageError(f"missing --config=FILE; configs: {', '.join(config_files(runs.CONFIGS))}")
     run = resolve(override(config, overrides))
     profile = _span(given["profile"]) if given["profile"] else None
+    where = meeting(*(given[flag] for flag in _MEETING))
     make_directory("workdir", workdir)
     runs.ready_libraries(given["compile_cache"])
-    runs.draw_demo_once(run)
-    from sbir_jax.train import train as train_run
+    from sbir_jax import hosts
 
-    train_run(run, workdir, profile=profile)
+    with hosts.together(where):
+        if hosts.is_first():
+            runs.draw_demo_once(run)
+        hosts.wait("the dataset is there")
+        from sbir_jax.train import train as train_run
+
+        train_run(run, workdir, profile=profile)
 
 
 def _span(text: str) -> tuple[int, int]:
@@ -37,6 +44,13 @@ def _span(text: str) -> tuple[int, int]:
     return first, last
 
 
+_MEETING = {
+    "distributed": Flag("auto: train with the other processes of this TPU pod or Slurm job"),
+    "coordinator": Flag("HOST:PORT of process 0, to train with others anywhere"),
+    "num_processes": Flag("how many processes there are"),
+    "process_id": Flag("which of them this one is, from 0"),
+}
+
 VERBS = {
     "train": Verb(
         train,
@@ -45,6 +59,7 @@ VERBS = {
             "workdir": Flag("directory for config, metrics, checkpoints, results (required)"),
             "profile": Flag("steps to trace into WORKDIR/profile, as in 10:15"),
             "compile_cache": Flag(runs.COMPILE_CACHE),
+            **_MEETING,
         },
         {"": "--config=configs/quickstart.py --workdir=runs/quickstart"},
     )
