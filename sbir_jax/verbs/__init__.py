@@ -20,6 +20,7 @@ RUN_ERRORS = {
     "sbir_jax.compile": "DoesNotFit",
     "sbir_jax.lock": "WorkdirInUse",
     "sbir_jax.sweep": "SweepFailed",
+    "sbir_jax.wandb_run": "WandbError",
     "sbir_jax.train": "TrainingDiverged",
     "sbir_jax.embeddings": "EmbeddingsError",
     "sbir_jax.models.weight_files": "WeightsError",
