@@ -106,7 +106,7 @@ def our_step(run, seconds: float) -> dict:
     optimizer = optim.make_optimizer(run.optim, lambda step: 1e-3, moved)
     graphdef = dual.define(run.model, image_size=run.data.image_size)
     state = sharding.put_copy(mesh, make_init(run, optimizer, classes=classes)())
-    step = make_train_step(dataclasses.replace(run, loss=loss), graphdef, optimizer, mesh)
+    step = make_train_step(dataclasses.replace(run, loss=loss), graphdef, optimizer, state)
     stream = feed.batches(0, 8)
     batches = [next(stream) for _ in range(8)]
     compiled = compile_ahead(step, state, feed.resident, batches[0])

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from sbir_jax import hosts
 from sbir_jax.config import nearest
 from sbir_jax.paths import by_path
 from sbir_jax.seal import broken, write_seal
@@ -57,6 +58,7 @@ class Checkpoints:
         """Whether a checkpoint is broken and another is whole; the broken ones are then moved."""
         folders = [p for p in self.directory.glob("*") if p.name.isdecimal()]
         reasons = {folder: broken(folder) for folder in folders}
+        hosts.wait("looked for damage")
         if all(reasons.values()) or not any(reasons.values()):
             return False
         for folder, reason in reasons.items():
@@ -155,7 +157,7 @@ class Checkpoints:
         where = self.directory / str(step)
         try:
             saving.result()
-            if jax.process_index() == 0:
+            if hosts.is_first():
                 write_seal(where)
         except Exception as error:
             raise _unsaved(where, error) from error
@@ -214,8 +216,12 @@ def _move_aside(folder: Path) -> Path:
     place = folder.parents[1] / "damaged" / folder.name
     while place.exists():
         place = place.with_name(place.name + "-again")
-    place.parent.mkdir(exist_ok=True)
-    return folder.rename(place)
+    hosts.wait("chose a place for what is damaged")
+    if hosts.is_first():
+        place.parent.mkdir(exist_ok=True)
+        folder.rename(place)
+    hosts.wait("moved what is damaged")
+    return place
 
 
 def _unreadable(where: Path, reason: object) -> CheckpointDamaged:

@@ -125,8 +125,12 @@ def advice(run: RunConfig, *, devices: int) -> str:
     if smaller:  # a quarter of the activations, or near it
         tries.append(f"config.train.chunk={min(smaller, key=lambda rows: abs(rows - now / 4))}")
     tries.append(f"config.data.batch_size below {batch}")
+    if run.model.remat != "blocks":
+        tries.append("config.model.remat=blocks")
     if run.model.dtype == "float32":
         tries.append("config.model.dtype=bfloat16")
+    if devices > 1 and not run.train.fsdp:
+        tries.append("config.train.fsdp=True")
     if run.data.cache in ("auto", "device"):
         tries.append("config.data.cache=host")
     return ", ".join(tries)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from PIL import Image
 
-from sbir_jax import report, results, sharding, tables
+from sbir_jax import hosts, report, results, sharding, tables
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.cache import CachedImages
 from sbir_jax.data.pipeline import decoded, kept
@@ -33,6 +32,20 @@ from sbir_jax.within_class import WITHIN_CLASS
 _PICTURE_QUERIES, _PICTURE_PHOTOS, _PICTURE_SIZE = 8, 10, 128
 # A sketch is confused if one of so many nearest photos is of another class.
 _CONFUSED_AMONG = 10
+
+
+class Validation(NamedTuple):
+    """Of the validation split.
+
+    Attributes:
+      scores: {"category/mAP@all": 0.61, ...}.
+      confusion: of `sampling.class_confusion`, int32 [C, C], if the sampler learns from it.
+      nearest: rows of the ten nearest photos of each sketch, int [Q, <= 10].
+    """
+
+    scores: dict[str, float]
+    confusion: np.ndarray | None
+    nearest: np.ndarray
 
 
 class Evaluator:
@@ -72,16 +85,19 @@ class Evaluator:
     def embed(self, split: str, modality: str, params: Any, model_state: Any) -> Embeddings:
         """Embeddings of one side of a split, in record order, with labels and instances."""
         images, doing = self._images(split, modality), f"embedding {modality} images"
+        own = sharding.local_rows(self.mesh, self._rows)  # every process decodes its own
         parts = []
-        for part in decoded(images, self.run.data, rows=self._rows, doing=doing):
-            batch = np.pad(part, [(0, self._rows - len(part)), (0, 0), (0, 0), (0, 0)])
-            out = self._embed(params, model_state, self._place(batch), modality)
-            parts.append(np.asarray(out)[: len(part)])
+        for part in decoded(images, self.run.data, rows=self._rows, doing=doing, own=own):
+            missing = own.stop - own.start - len(part)
+            batch = np.pad(part, [(0, missing), (0, 0), (0, 0), (0, 0)])
+            batch = sharding.put_rows(self.mesh, batch)
+            parts.append(np.asarray(self._embed(params, model_state, batch, modality)))
         index = self.dataset.index(split, modality)
-        return Embeddings(np.concatenate(parts), index.label, index.instance, None)
+        vectors = np.concatenate(parts)[: len(images)]
+        return Embeddings(vectors, index.label, index.instance, None)
 
-    def validate(self, params: Any, model_state: Any) -> tuple[dict[str, float], np.ndarray | None]:
-        """Scores of the validation split, {"category/mAP@all": 0.61, ...}, and its confusion.
+    def validate(self, params: Any, model_state: Any) -> Validation:
+        """Scores of the validation split, its confusion, and what was nearest.
 
         The standard metrics and the one that chooses the best checkpoint; no intervals, no curves.
         The confusion is that of `sampling.class_confusion`, if the sampler learns from it.
@@ -93,8 +109,7 @@ class Evaluator:
         asked[level][name] = None
         names = {of: tuple(wanted) for of, wanted in asked.items()}
         learns = self.run.data.sampler == "confusable"
-        top = _CONFUSED_AMONG if learns else 0
-        ranked = rank_all(*sides, levels, names, self.run.eval, top=top, mesh=self.mesh)
+        ranked = rank_all(*sides, levels, names, self.run.eval, top=_CONFUSED_AMONG, mesh=self.mesh)
         rule = self.run.eval.no_relevant
         scores = {
             f"{level}/{name}": found["value"]
@@ -102,19 +117,19 @@ class Evaluator:
             for name, found in summarise(of, no_relevant=rule, resamples=0).items()
             if isinstance(found, dict)
         }
+        values = hosts.as_first_has_it(np.array(list(scores.values()), np.float64))
+        scores = dict(zip(scores, values.tolist(), strict=True))
         if not learns:
-            return scores, None
+            return Validation(scores, None, ranked.nearest)
         labels = [side.labels for side in sides]
-        return scores, class_confusion(ranked.nearest, *labels, classes=len(self.dataset.classes))
+        confusion = class_confusion(ranked.nearest, *labels, classes=len(self.dataset.classes))
+        return Validation(scores, hosts.as_first_has_it(confusion), ranked.nearest)
 
     def _images(self, split: str, modality: str) -> Images | CachedImages:
         if (split, modality) not in self._opened:  # a cache is checked once, not every validation
             images, _ = kept(self.dataset, split, modality, self.run.data)
             self._opened[split, modality] = images
         return self._opened[split, modality]
-
-    def _place(self, rows: np.ndarray) -> jax.Array:
-        return sharding.put_rows(self.mesh, rows[sharding.local_rows(self.mesh, len(rows))])
 
 
 def evaluate_workdir(
@@ -218,7 +233,7 @@ def evaluate_workdir(
     place = f"{elsewhere}_{split}" if elsewhere else split
     folder = results.folder_of(workdir, place, checkpoint)
     results.write_files(folder, evaluation)
-    picture = _draw_retrievals(dataset, split, nearest[:, :_PICTURE_PHOTOS], fit=run.data.fit)
+    picture = draw_retrievals(dataset, split, nearest[:, :_PICTURE_PHOTOS], fit=run.data.fit)
     picture.save(folder / "retrievals.png")
     stored = results.add_entry(workdir, entry, name=f"{place}/{checkpoint}")
     print(f"wrote {stored} and the files of this evaluation into {folder}")
@@ -228,20 +243,35 @@ def evaluate_workdir(
     return entry
 
 
-def _draw_retrievals(dataset: Dataset, split: str, nearest: np.ndarray, *, fit: str) -> Image.Image:
-    """A picture: some query sketches, evenly spread over the classes, and their nearest photos."""
+def draw_retrievals(
+    dataset: Dataset,
+    split: str,
+    nearest: np.ndarray,
+    *,
+    fit: str,
+    queries: int = _PICTURE_QUERIES,
+    size: int = _PICTURE_SIZE,
+) -> Image.Image:
+    """A picture: some query sketches, evenly spread over the classes, and their nearest photos.
+
+    Args:
+      dataset: that was ranked.
+      split: of it.
+      nearest: rows of photos by rank, int [Q, k]; all of the k are shown.
+      fit: how images are made square.
+      queries: how many sketches are shown at most.
+      size: of an image, in pixels.
+    """
     sketch, photo = (dataset.index(split, side) for side in dual.MODALITIES)
     by_class = np.argsort(sketch.label, kind="stable")
-    shown = by_class[
-        np.linspace(0, len(by_class) - 1, min(_PICTURE_QUERIES, len(by_class))).astype(int)
-    ]
+    shown = by_class[np.linspace(0, len(by_class) - 1, min(queries, len(by_class))).astype(int)]
     near = nearest[shown]
-    size = {"size": _PICTURE_SIZE, "fit": fit}
-    queries = dataset.images(split, "sketch").load(shown, **size)
-    photos = dataset.images(split, "photo").load(near.ravel(), **size)
+    how = {"size": size, "fit": fit}
+    sketches = dataset.images(split, "sketch").load(shown, **how)
+    photos = dataset.images(split, "photo").load(near.ravel(), **how)
     instance = sketch.instance[shown]
     return report.retrieval_grid(
-        queries[..., 0] if queries.shape[-1] == 1 else queries,
+        sketches[..., 0] if sketches.shape[-1] == 1 else sketches,
         photos.reshape(*near.shape, *photos.shape[1:]),
         photo.label[near] == sketch.label[shown][:, None],
         instance=(photo.instance[near] == instance[:, None]) & (instance >= 0)[:, None],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 _WORDS = b"\nstopping after this step; once more stops at once, without saving\n"
@@ -21,14 +22,22 @@ class Stopped(KeyboardInterrupt):
 class Interrupts:
     """Within the block, the first SIGTERM or SIGINT is remembered and the second raises.
 
-    Signals reach the main thread only; elsewhere the block changes nothing. Of several processes
-    that train together each would stop at a step of its own, so there `enabled` is to be False.
+    Signals reach the main thread only; elsewhere the block changes nothing. Processes that train
+    together (`agree`) must all stop after the same step: there a SIGTERM to any of them is passed
+    on by JAX's preemption service, and Ctrl-C stops at once.
     """
 
-    def __init__(self, *, enabled: bool = True) -> None:
+    def __init__(self, *, agree: Callable[[int], bool] | None = None) -> None:
         self.asked: signal.Signals | None = None
-        self._enabled = enabled and threading.current_thread() is threading.main_thread()
+        self._agree = agree
+        self._enabled = agree is None and threading.current_thread() is threading.main_thread()
         self._before: dict[int, object] = {}
+
+    def asks(self, step: int) -> bool:
+        """Whether to stop after `step`; to be called at every step."""
+        if self._agree is not None and self._agree(step):
+            self.asked = signal.SIGTERM
+        return self.asked is not None
 
     def __enter__(self) -> Interrupts:
         if self._enabled:

@@ -60,6 +60,12 @@ class ModelConfig:
         "activations; parameters and embeddings are always float32",
         choices=("float32", "bfloat16"),
     )
+    remat: str = setting(
+        "none",
+        "activations kept for the gradient; none: all; dots: products and convolutions, the rest "
+        "is computed again; blocks: the input of each block, all else is computed again",
+        choices=("none", "dots", "blocks"),
+    )
 
 
 def check(model: ModelConfig, *, image_size: int, from_scratch: bool) -> None:

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import ml_collections
@@ -84,6 +85,23 @@ def load_config(name: str, directory: Path) -> ml_collections.ConfigDict:
       ConfigError: the file is not there, is broken (names the line), returns something else, or
         settings that cannot work.
     """
+    config = call_config(name, directory, "get_config")
+    if not isinstance(config, ml_collections.ConfigDict):
+        kind, file = type(config).__name__, name.split(":", 1)[0]
+        raise ConfigError(
+            f"--config={name}: get_config() of {file} returned {kind}, "
+            "not the ConfigDict of default_config()"
+        )
+    _check(config, f"--config={name}")
+    return config
+
+
+def call_config(name: str, directory: Path, function: str) -> object:
+    """What a function of a config file returns, iterators as lists; `load_config` explains `name`.
+
+    Raises:
+      ConfigError: the file is not there, is broken (names the line), or has no such function.
+    """
     file, *argument = name.split(":", 1)
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
@@ -93,25 +111,19 @@ def load_config(name: str, directory: Path) -> ml_collections.ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        config = module.get_config(*argument)
+        found = getattr(module, function)(*argument)
+        found = list(found) if isinstance(found, Iterator) else found
     except SyntaxError as error:
         line = f"{error.filename}, line {error.lineno}: {error.msg}"
         raise ConfigError(f"--config={name}: {line}") from None
     except Exception as error:
         line = _line(error, path)
-        if line is None and not hasattr(module, "get_config"):
-            raise ConfigError(f"--config={name}: {file} defines no get_config()") from None
+        if line is None and not hasattr(module, function):
+            raise ConfigError(f"--config={name}: {file} defines no {function}()") from None
         where = f"{file}, line {line}" if line else file
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(f"--config={name}: {where}: {reason}") from error
-    if not isinstance(config, ml_collections.ConfigDict):
-        kind = type(config).__name__
-        raise ConfigError(
-            f"--config={name}: get_config() of {file} returned {kind}, "
-            "not the ConfigDict of default_config()"
-        )
-    _check(config, f"--config={name}")
-    return config
+    return found
 
 
 def stored_config(workdir: Path) -> ml_collections.ConfigDict:

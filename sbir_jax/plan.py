@@ -6,6 +6,7 @@ Training takes its steps by it; a dry run looks at it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -136,7 +137,7 @@ def make_plan(run: RunConfig, dataset: Dataset, mesh: Mesh) -> Plan:
         optimizer=optimizer,
         graphdef=graphdef,
         init=init,
-        like=sharding.shapes_of(mesh, init),
+        like=sharding.shapes_of(mesh, init, fsdp=run.train.fsdp),
         evaluator=evaluator,
     )
 
@@ -155,15 +156,19 @@ def compiled_step(plan: Plan, batch: dict[str, Any]) -> tuple[Callable, float, s
     loss = loss_config.in_steps(run.loss, total=plan.total, **sizes)
     in_steps = dataclasses.replace(run, loss=loss)
 
-    def make(of: RunConfig) -> Callable:
-        return make_train_step(of, plan.graphdef, plan.optimizer, mesh)
+    make = functools.partial(
+        make_train_step, graphdef=plan.graphdef, optimizer=plan.optimizer, like=plan.like
+    )
 
     arguments = plan.like, plan.feed.resident, batch
     compiled = compile_ahead(make(in_steps), *arguments)
     work = compiled.flops
-    if run.train.chunk:
+    if run.train.chunk or run.model.remat != "none":  # what is computed again is not counted
+        model = dataclasses.replace(run.model, remat="none")
         train = dataclasses.replace(run.train, chunk=0)
-        work = flops(make(dataclasses.replace(in_steps, train=train)), *arguments)
+        whole = dataclasses.replace(in_steps, model=model, train=train)
+        graphdef = dual.define(model, image_size=run.data.image_size)
+        work = flops(make(whole, graphdef=graphdef), *arguments)
     s_at_peak, peak = seconds_at_peak(work, mesh, run.model.dtype)
     device = mesh.local_devices[0]
     check_fits(compiled.need, device_memory.room(device), advice=advice(run, devices=mesh.size))

@@ -1,18 +1,22 @@
 """The mesh and where arrays live on it.
 
-One axis, `data`, of Auto type: batches are split over it, everything else is replicated, and the
-loss is written for the global batch; XLA inserts the collectives. (The Explicit axes that
-`jax.make_mesh` gives by default refuse `sketch @ photo.T` with both sides split.)
+One axis, `data`, of Auto type: batches are split over it, everything else is replicated (or, with
+FSDP, `spread`), and the loss is written for the global batch; XLA inserts the collectives. (The
+Explicit axes that `jax.make_mesh` gives by default refuse `sketch @ photo.T` with both sides
+split.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+_SPREAD_FROM = 1 << 16  # elements; to gather less costs a collective and saves next to nothing
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -31,10 +35,27 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def shapes_of(mesh: Mesh, make: Callable[[], Any]) -> Any:
-    """What `make()` would return, as shapes with a whole copy on every device; computes nothing."""
+def spread(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
+    """Where FSDP keeps an array: split along its largest axis that divides over the devices.
+
+    Small arrays, and those without such an axis, are replicated.
+    """
+    axes = [axis for axis, size in enumerate(shape) if size % mesh.size == 0]
+    if math.prod(shape) < _SPREAD_FROM or not axes:
+        return replicated(mesh)
+    axis = max(axes, key=lambda axis: shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+
+
+def shapes_of(mesh: Mesh, make: Callable[[], Any], *, fsdp: bool = False) -> Any:
+    """What `make()` would return, as shapes with a whole copy on every device; computes nothing.
+
+    With `fsdp`, placed as `spread` says.
+    """
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
+        lambda x: jax.ShapeDtypeStruct(
+            x.shape, x.dtype, sharding=spread(mesh, x.shape) if fsdp else replicated(mesh)
+        ),
         jax.eval_shape(make),
     )
 
@@ -66,6 +87,21 @@ def put_copy(mesh: Mesh, value: Any) -> Any:
         ),
         value,
     )
+
+
+def put_like(like: Any, value: Any) -> Any:
+    """A pytree of host arrays, the same in every process, placed as the leaves of `like` are."""
+
+    def put(like: Any, x: Any) -> jax.Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, like.sharding, lambda index: x[index])
+
+    return jax.tree.map(put, like, value)
+
+
+def gathered(mesh: Mesh, tree: Any) -> Any:
+    """The arrays whole on every device; used under `jit`."""
+    return jax.lax.with_sharding_constraint(tree, replicated(mesh))
 
 
 def to_chunks(mesh: Mesh, tree: Any, rows: int) -> Any:

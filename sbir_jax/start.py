@@ -10,9 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from sbir_jax import sharding
+from sbir_jax import hosts, sharding
 from sbir_jax.checkpoint import CheckpointDamaged, Checkpoints
 from sbir_jax.config import ConfigError, RunConfig, resolve
 from sbir_jax.data.pipeline import Feed
@@ -52,7 +51,7 @@ def start_or_resume(
     if checkpoints.steps():
         return _continue(workdir, checkpoints, like, feed)
     state, origin, about = first_state(run, init, like)
-    if about:
+    if about and hosts.is_first():
         write_json(workdir / "weights.json", about)
     return state, feed, 0, origin
 
@@ -65,12 +64,11 @@ def first_state(
     Raises:
       ConfigError, CheckpointError, WeightsError: as `start_or_resume`.
     """
-    mesh = like.step.sharding.mesh
-    state = sharding.put_copy(mesh, init())
+    state = sharding.put_like(like, init())
     if run.train.init_from:
         return *_start_from(run, state, like), {}
     if run.model.weights:
-        return _start_pretrained(run, state, mesh)
+        return _start_pretrained(run, state, like)
     return state, f"starting from scratch, seed {run.seed}", {}
 
 
@@ -124,12 +122,12 @@ def _start_from(run: RunConfig, state: TrainState, like: TrainState) -> tuple[Tr
 
 
 def _start_pretrained(
-    run: RunConfig, state: TrainState, mesh: Mesh
+    run: RunConfig, state: TrainState, like: TrainState
 ) -> tuple[TrainState, str, dict[str, Any]]:
     weights = load_weights(run.model.weights, run.model.backbone)
     params, model_state = place(weights, state.params, state.model_state)
     return (
-        _started(state, *sharding.put_copy(mesh, (params, model_state))),
+        _started(state, *sharding.put_like((like.params, like.model_state), (params, model_state))),
         f"starting from published weights: {weights.arch} of {weights.source}, licence "
         f"{weights.licence}",
         weights.about(),

@@ -26,6 +26,7 @@ from sbir_jax.loss_config import steps
 from sbir_jax.memory import Memory
 from sbir_jax.mining import Ids
 from sbir_jax.models import dual
+from sbir_jax.models.remat import compiler_options
 from sbir_jax.optim import Optimizer, everything, parts
 from sbir_jax.paths import pick, replaced
 
@@ -117,14 +118,18 @@ def seen(
 
 
 def make_train_step(
-    run: RunConfig, graphdef: nnx.GraphDef, optimizer: Optimizer, mesh: Mesh
+    run: RunConfig, graphdef: nnx.GraphDef, optimizer: Optimizer, like: TrainState
 ) -> Callable:
     """`step(state, resident, batch) -> (state, metrics)`, jitted; `state` is donated.
+
+    States come and go placed as `like` is: a state, or its shapes with shardings.
 
     Only trained parameters have a gradient; the others pass through untouched. Metrics are float32
     scalars of the step that was just taken, on the parameters before it.
     Durations in `run.loss` must be in steps (`loss_config.in_steps`).
     """
+    homes = jax.tree.map(lambda x: x.sharding, like)
+    mesh = like.step.sharding.mesh
     remembers_from = steps(run.loss.memory_after)
     gradient_of = gradient.one_pass
     if run.train.chunk:
@@ -141,12 +146,17 @@ def make_train_step(
 
         whole = everything(state.params, state.loss_params)
 
+        def of_both(moved: dict) -> tuple[Any, Any]:
+            both = replaced(whole, moved)
+            # Left to itself, XLA may split a layer as its kernel is and move activations instead.
+            return parts(sharding.gathered(mesh, both) if run.train.fsdp else both)
+
         def embed(moved: dict, sketch: jax.Array, photo: jax.Array, key: jax.Array) -> tuple:
-            params, _ = parts(replaced(whole, moved))
+            params, _ = of_both(moved)
             return dual.apply_train(graphdef, params, state.model_state, sketch, photo, key=key)
 
         def loss_of(moved: dict, embeddings: tuple) -> tuple[jax.Array, dict]:
-            _, loss_params = parts(replaced(whole, moved))
+            _, loss_params = of_both(moved)
             return losses.cross_modal(
                 run.loss,
                 *embeddings,
@@ -161,6 +171,9 @@ def make_train_step(
         (loss, diagnostics), (embeddings, model_state), grads = gradient_of(
             embed, loss_of, moved, (sketch, photo), dropout_key
         )
+        if run.train.fsdp:
+            own = pick(everything(homes.params, homes.loss_params), optimizer.trained)
+            grads = jax.lax.with_sharding_constraint(grads, own)
         updates, opt_state = optimizer.rule.update(grads, state.opt_state, moved)
         moved = optax.apply_updates(moved, updates)
         metrics = {
@@ -187,7 +200,12 @@ def make_train_step(
         )
         return after, metrics
 
-    return jax.jit(step, donate_argnames="state", out_shardings=sharding.replicated(mesh))
+    return jax.jit(
+        step,
+        donate_argnames="state",
+        out_shardings=(homes, sharding.replicated(mesh)),
+        compiler_options=compiler_options(run.model.remat, mesh.devices.flat[0].platform),
+    )
 
 
 def make_embed_step(
@@ -200,6 +218,7 @@ def make_embed_step(
 
     def embed(params: Any, model_state: Any, images: jax.Array, modality: str) -> jax.Array:
         images = augment.resize(images, image_size)
+        params = sharding.gathered(mesh, params)
         return dual.apply_embed(graphdef, params, model_state, images, modality)
 
     return jax.jit(embed, static_argnames="modality", out_shardings=sharding.replicated(mesh))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -18,20 +19,24 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental.multihost_utils import reached_preemption_sync_point
 from jax.sharding import Mesh
 
-from sbir_jax import device_memory, health, sharding
+from sbir_jax import device_memory, health, hosts, sharding
 from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.compile import advice, explained
 from sbir_jax.config import RunConfig
 from sbir_jax.data.pipeline import Feed
-from sbir_jax.diverged import dump_batch
+from sbir_jax.diverged import draw_views, dump_batch, views_of
 from sbir_jax.environment import remember_start
+from sbir_jax.evaluate import draw_retrievals
 from sbir_jax.interrupt import Interrupts
 from sbir_jax.lock import only_run_in
 from sbir_jax.plan import compiled_step, make_plan, opened
 from sbir_jax.profile import Profile, Span, check_span
 from sbir_jax.start import items_of, start_or_resume
+from sbir_jax.wandb_run import WandbRun
 from sbir_jax.workdir import check_same_images, check_same_run, remember_run
 from sbir_jax.writer import MetricWriter
 
@@ -64,6 +69,7 @@ def train(
       WeightsError: published weights to start from are missing or do not fit.
       DoesNotFit: the devices have too little memory.
       TrainingDiverged: a loss was not finite; nothing of that step is saved but its batch.
+      WandbError: `train.wandb` is set, and W&B cannot be used.
       WorkdirInUse: another process trains in `workdir`.
       Stopped: SIGTERM or Ctrl-C; the step it came at is saved.
     """
@@ -82,23 +88,30 @@ def _train(
     plan = make_plan(run, dataset, mesh)
     feed, total, like = plan.feed, plan.total, plan.like
     log_every, eval_every, evaluator = plan.log_every, plan.eval_every, plan.evaluator
-    shared = jax.process_count() > 1
+    agree = reached_preemption_sync_point if jax.process_count() > 1 else None
 
     with (
-        contextlib.nullcontext() if jax.process_index() else only_run_in(workdir),
+        only_run_in(workdir) if hosts.is_first() else contextlib.nullcontext(),
         Checkpoints(workdir, metric=run.eval.metric) as checkpoints,
-        Interrupts(enabled=not shared) as interrupts,
+        Interrupts(agree=agree) as interrupts,
     ):
-        remember_run(run, dataset, workdir)
+        if hosts.is_first():
+            remember_run(run, dataset, workdir)
         state, feed, start, origin = start_or_resume(
             run, workdir, checkpoints, plan.init, like, feed
         )
 
         with (
+            _wandb(run, workdir) if start < total else contextlib.nullcontext() as also,
             MetricWriter(
-                workdir, total=total, start=start, images_per_step=2 * run.data.batch_size
+                workdir,
+                total=total,
+                start=start,
+                images_per_step=2 * run.data.batch_size,
+                silent=not hosts.is_first(),
+                also=also.log if also else None,
             ) as writer,
-            Profile(profile, workdir, note=writer.note) as tracer,
+            Profile(profile if hosts.is_first() else None, workdir, note=writer.note) as tracer,
         ):
             writer.note(str(plan))
             writer.note(origin)
@@ -109,13 +122,24 @@ def _train(
                 writer.note("this run is finished; nothing to do")
                 return _summary(checkpoints, total, None)
             check_span(profile, start=start, total=total)
-            changed = remember_start(workdir, seed=run.seed, step=start, mesh=mesh, source=source)
-            if changed:
-                writer.note(f"warning: not as it was started: {', '.join(changed)}")
+            if hosts.is_first():
+                changed = remember_start(
+                    workdir, seed=run.seed, step=start, mesh=mesh, source=source
+                )
+                if changed:
+                    writer.note(f"warning: not as it was started: {', '.join(changed)}")
             batches = feed.batches(start, _known(feed, start, eval_every, total))
             batch = next(batches)
             step_fn, s_at_peak, words = compiled_step(plan, batch)
             writer.note(words)
+            if jax.process_count() == 1:
+                shown = draw_views(
+                    *views_of(run, start + 1, feed.resident, batch),
+                    classes=dataset.classes,
+                    step=start + 1,
+                    most=16,
+                )
+                writer.image(start + 1, "train/batch", np.asarray(shown))
 
             clock = writer.clock
             clock.start(s_at_peak=s_at_peak)
@@ -127,7 +151,7 @@ def _train(
                 tracer.after(step, state)
                 running.append((step, metrics, batch))
                 due = step % eval_every == 0 or step == total
-                stop = interrupts.asked and step < total
+                stop = interrupts.asks(step) and step < total
                 # Looking at the newest step would leave the device idle until the next is sent.
                 while len(running) > (0 if due or stop else _IN_FLIGHT):
                     done, values, seen = running.popleft()
@@ -144,9 +168,14 @@ def _train(
                             writer.note(f"warning: {words}")
                 if due:
                     with clock.paused():
-                        scores, confusion = evaluator.validate(*state.evaluated)
+                        scores, confusion, nearest = evaluator.validate(*state.evaluated)
                         headline = dict.fromkeys((run.eval.metric, *_HEADLINE))
                         writer.write(step, scores, kind="val", shown=headline)
+                        if hosts.is_first():
+                            few = draw_retrievals(
+                                dataset, "val", nearest[:, :5], fit=run.data.fit, queries=5, size=64
+                            )
+                            writer.image(step, "val/retrievals", np.asarray(few))
                         if feed.learnt:
                             feed = feed.taught(confusion)
                             batches = feed.batches(step, _known(feed, step, eval_every, total))
@@ -170,6 +199,12 @@ def _train(
                 f"test split: python launch.py evaluate --workdir={workdir}"
             )
             return summary
+
+
+def _wandb(run: RunConfig, workdir: Path) -> contextlib.AbstractContextManager:
+    if not (run.train.wandb and hosts.is_first()):
+        return contextlib.nullcontext()
+    return WandbRun(run.train.wandb, workdir, dataclasses.asdict(run))
 
 
 def _known(feed: Feed, step: int, eval_every: int, total: int) -> int:

@@ -21,6 +21,12 @@ class TrainConfig:
         low=0,
         high=1 << 20,
     )
+    fsdp: bool = setting(
+        False,
+        "split parameters and optimiser state over the devices instead of a copy on each (FSDP): "
+        "memory for traffic",
+    )
+    wandb: str = setting("", "project of Weights & Biases that also gets the metrics (empty: none)")
     init_from: str = setting("", "workdir whose best parameters start this run (empty: scratch)")
 
 

@@ -15,9 +15,11 @@ from sbir_jax.config import ConfigError, RunConfig, resolve, settings
 from sbir_jax.data.source import Dataset
 from sbir_jax.overrides import stored_config
 
-# Settings that a resumed run may change: they alter no number of the training itself.
+# Settings that a resumed run may change: they alter no number of the training itself, or as
+# little as another number of devices does (float32 rounding).
 _FREE = {
-    "data.dir", "data.cache", "data.workers", "train.log_every", "train.eval_every",
+    "data.dir", "data.cache", "data.workers", "train.log_every", "train.eval_every", "train.wandb",
+    "train.fsdp", "model.remat",
     "eval.batch_size", "eval.metrics", "eval.memory_mib",
 }  # fmt: skip
 

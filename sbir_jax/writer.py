@@ -135,7 +135,8 @@ class MetricWriter:
 
     Resumed at step `start`, it first drops what an earlier process wrote of later steps; at 0 a
     new record begins. Write the metrics of a step before saving its checkpoint, or a run killed
-    in between resumes without them.
+    in between resumes without them. A `silent` writer, as of every process but the first, keeps
+    the clock and writes nothing. `also` gets the step and the finite numbers of each line.
     """
 
     def __init__(
@@ -147,16 +148,22 @@ class MetricWriter:
         images_per_step: int = 0,
         console: TextIO | None = None,
         now: Callable[[], float] = time.perf_counter,
+        silent: bool = False,
+        also: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
+        self._also = also
+        self._start, self._total, self._silent = start, total, silent
+        self._console = sys.stderr if console is None else console
+        self._lines = self._events = self._bar = None
+        self.clock = Throughput(images_per_step=images_per_step, now=now, on_tick=self._advance)
+        if silent:
+            return
         workdir = Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
-        self._start, self._total = start, total
-        self._console = sys.stderr if console is None else console
         path = workdir / "metrics.jsonl"
         _drop_later(path, start)
         self._lines = path.open("a", encoding="utf-8", buffering=1)
         self._events = EventFile(workdir / "tensorboard", start=start)
-        self._bar = None
         if _has_room(self._console):
             self._bar = tqdm(
                 total=total,
@@ -165,8 +172,6 @@ class MetricWriter:
                 dynamic_ncols=True,
                 bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}{desc}",
             )
-        advance = self._bar.update if self._bar is not None else lambda: None
-        self.clock = Throughput(images_per_step=images_per_step, now=now, on_tick=advance)
 
     def __enter__(self) -> MetricWriter:
         return self
@@ -191,6 +196,8 @@ class MetricWriter:
         numbers = {name: float(value) for name, value in values.items()}
         if kind == "train":
             numbers |= self.clock.lap()
+        if self._silent:
+            return
         odd = {name: str(value) for name, value in numbers.items() if not math.isfinite(value)}
         record = {"step": int(step), "kind": kind, **numbers, **dict.fromkeys(odd)}
         if odd:
@@ -199,14 +206,19 @@ class MetricWriter:
         for name, value in numbers.items():
             if name not in odd:
                 self._events.scalar(step, f"{kind}/{name.replace('@', '_at_')}", value)
+        if self._also is not None:
+            self._also(step, {name: number for name, number in numbers.items() if name not in odd})
         self._say(step, numbers, kind, shown)
 
     def image(self, step: int, name: str, array: np.ndarray) -> None:
         """Adds a picture, uint8 [H, W] or [H, W, 3], to TensorBoard."""
-        self._events.image(step, name, array)
+        if not self._silent:
+            self._events.image(step, name, array)
 
     def note(self, message: str) -> None:
         """Prints a line, above the progress bar if there is one."""
+        if self._silent:
+            return
         if self._bar is not None:
             self._bar.write(message, file=self._console)
         else:
@@ -218,6 +230,10 @@ class MetricWriter:
             for one in (self._events, self._lines, self._bar):
                 if one is not None:
                     stack.callback(one.close)
+
+    def _advance(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
 
     def _say(self, step: int, numbers: dict[str, float], kind: str, names: Collection[str]) -> None:
         shown = [f"{name} {numbers[name]:.4f}" for name in names if name in numbers]

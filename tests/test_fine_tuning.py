@@ -32,8 +32,8 @@ def mesh():
 def started(run: RunConfig, mesh):
     """(step function, first state, batch): as in a run, at a constant learning rate."""
     optimizer = optimizer_of(run, run.optim)
-    step = make_train_step(run, dual.define(run.model, image_size=32), optimizer, mesh)
     state = sharding.put_copy(mesh, make_init(run, optimizer, classes=3)())
+    step = make_train_step(run, dual.define(run.model, image_size=32), optimizer, state)
     return step, state, sharding.put_rows(mesh, draw_batch())
 
 

@@ -98,7 +98,7 @@ def test_a_killed_process_continues_without_a_trace(tiny_data, tmp_path):
     assert again.returncode == 0, err
     assert "mAP@all" in out
     assert f"continuing from step {step} of {workdir}" in err
-    own = ("tiny: 40 sketches", "continuing from", "compiled the step", "step ", "best step ")
+    own = ("tiny: 40 sketches", "continuing from", "the step: ", "step ", "best step ")
     own += ("warning: embeddings have collapsed",)  # and they have: the pictures are noise
     assert [line for line in err.splitlines() if not line.startswith(own)] == []
     _, err = alone.communicate(timeout=120)
@@ -108,7 +108,7 @@ def test_a_killed_process_continues_without_a_trace(tiny_data, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_is_one_line_and_the_run_can_go_on(tiny_data, tmp_path):
-    """SIGINT ends in `stopped; ...` and exit code 130, and leaves the checkpoints whole."""
+    """SIGINT ends in one line that names the saved step and exit code 130."""
     run = tiny_run(tiny_data, LONG)
     process = start(run, tmp_path)
     wait_for_checkpoint(process, tmp_path)
@@ -116,6 +116,10 @@ def test_ctrl_c_is_one_line_and_the_run_can_go_on(tiny_data, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert err.rstrip().endswith("launch.py: stopped; the same command continues the run")
-    assert 100 <= latest(tmp_path) < 400
+    step = latest(tmp_path)
+    assert 100 <= step < 400
+    assert err.rstrip().endswith(
+        f"launch.py: stopped by SIGINT at step {step}, which is saved; the same command continues "
+        "the run"
+    )
     assert all(np.isfinite(value).all() for value in stored(tmp_path).values())

@@ -99,7 +99,7 @@ def test_the_state_is_really_donated(tiny_data, mesh):
     optimizer = optim.make_optimizer(run.optim, lambda step: 1e-3, everything(params, loss_params))
     graphdef = dual.define(run.model, image_size=run.data.image_size)
     state = sharding.put_copy(mesh, make_init(run, optimizer, classes=5)())
-    step, batch = make_train_step(run, graphdef, optimizer, mesh), next(feed.batches(0, 1))
+    step, batch = make_train_step(run, graphdef, optimizer, state), next(feed.batches(0, 1))
     compiled = compile_ahead(step, state, feed.resident, batch).call
     arrays = jax.tree.leaves(state)
     reused = compiled.memory_analysis().alias_size_in_bytes

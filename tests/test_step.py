@@ -65,7 +65,7 @@ def prepared(run, devices: int, config: OptimConfig = PLAIN):
     # The last scale of a block starts at zero, which would leave its kernels without gradient.
     noisy = jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(x.dtype), state.params)
     state = sharding.put_copy(mesh, dataclasses.replace(state, params=noisy))
-    step = make_train_step(run, dual.define(run.model, image_size=32), optimizer, mesh)
+    step = make_train_step(run, dual.define(run.model, image_size=32), optimizer, state)
     return step, state, sharding.put_rows(mesh, draw_batch())
 
 

@@ -217,19 +217,21 @@ def decoded(
     rows: int,
     doing: str,
     among: range | None = None,
+    own: slice = slice(None),
 ) -> Iterator[np.ndarray]:
     """Images in order, uint8 [<= rows, load_size, load_size, C], decoded ahead of their use.
 
-    All of them, or those `among` a range. A progress bar called `doing` counts what the consumer
-    has taken.
+    All of them, or those `among` a range; of every `rows` of them those that are this process's
+    `own`, which may be none. A progress bar called `doing` counts what the consumer has taken.
     """
     among = range(len(images)) if among is None else among
-    chunks = [among[start : start + rows] for start in range(0, len(among), rows)]
+    chunks = [among[start : start + rows][own] for start in range(0, len(among), rows)]
 
     def load(chunk: int) -> np.ndarray:
-        return images.load(np.array(chunks[chunk]), size=config.load_size, fit=config.fit)
+        return images.load(np.array(chunks[chunk], int), size=config.load_size, fit=config.fit)
 
-    with tqdm(total=len(among), desc=doing, unit="img", delay=2, leave=False, disable=None) as bar:
+    count = sum(map(len, chunks))
+    with tqdm(total=count, desc=doing, unit="img", delay=2, leave=False, disable=None) as bar:
         for part in prefetch(load, 0, len(chunks), workers=0) if chunks else ():
             yield part
             bar.update(len(part))

@@ -14,6 +14,7 @@ from flax import nnx
 
 from sbir_jax.backbones import ConvNeXtSpec
 from sbir_jax.models.initial import lecun_normal
+from sbir_jax.models.remat import through
 
 
 def layer_norm(width: int, *, eps: float = 1e-6, dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -80,11 +81,11 @@ class Stage(nnx.Module):
             self.conv = _patches(inputs, width, 2, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([Block(width, dtype=dtype, rngs=rngs) for _ in range(depth)])
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, remat: str) -> jax.Array:
         if self.halves:
             x = self.conv(self.norm(x))
         for block in self.blocks:
-            x = block(x)
+            x = through(block, x, remat=remat)
         return x
 
 
@@ -99,7 +100,7 @@ class Trunk(nnx.Module):
         self.stages = nnx.List(stages)
         self.norm = layer_norm(channels, dtype=jnp.float32, rngs=rngs)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, remat: str = "none") -> jax.Array:
         for stage in self.stages:
-            x = stage(x)
+            x = stage(x, remat=remat)
         return self.norm(x.astype(jnp.float32).mean(axis=(1, 2)))

@@ -18,6 +18,7 @@ from sbir_jax.config import ConfigError, ModelConfig
 from sbir_jax.distances import sr_norm, unit
 from sbir_jax.models.initial import lecun_normal
 from sbir_jax.models.network import make_stem, make_trunk
+from sbir_jax.models.remat import through
 from sbir_jax.models.vit import repeat, tokens
 
 MODALITIES = ("sketch", "photo")
@@ -73,6 +74,7 @@ class DualEncoder(nnx.Module):
         self.headless = False
         self.towers = config.towers
         self.live_norms = config.batch_norm == "live"
+        self.remat = config.remat
         self.one_stem = config.towers == "shared"
         self.one_trunk = config.towers != "dual"
         # The small backbone has no published weights, and its sketch stem no use for colours.
@@ -137,7 +139,8 @@ class DualEncoder(nnx.Module):
         mean, std = (self.pixels[n][...][: images.shape[-1]] for n in ("mean", "std"))
         # From -1..1; written so that the default 0.5 and 0.5 leave every bit as it is.
         images = images * (0.5 / std) + (0.5 - mean) / std
-        return self.stems[name](images, train=train and self.live_norms)
+        remat = self.remat if train else "none"
+        return through(self.stems[name], images, remat=remat, train=train and self.live_norms)
 
     def _finish(
         self,
@@ -152,7 +155,8 @@ class DualEncoder(nnx.Module):
         if self.prompted:
             rows = [repeat(self.prompts[side][...], count) for side, count in sides.items()]
             prompts = {"prompts": jnp.concatenate(rows)}
-        features = self.trunks[name](maps, train=train and self.live_norms, **prompts)
+        options = {"train": train and self.live_norms, "remat": self.remat if train else "none"}
+        features = self.trunks[name](maps, **options, **prompts)
         if self.headless:
             return features
         return self.normalise(self.heads[name](features, train=train, rngs=rngs))

@@ -18,6 +18,7 @@ from flax import nnx
 
 from sbir_jax.backbones import ResNetSpec
 from sbir_jax.models.initial import he_normal
+from sbir_jax.models.remat import through
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype, rngs: nnx.Rngs) -> nnx.Conv:
@@ -119,7 +120,7 @@ class Trunk(nnx.Module):
                 channels = width * (4 if spec.bottleneck else 1)
         self.blocks = nnx.List(blocks)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, remat: str = "none") -> jax.Array:
         for block in self.blocks:
-            x = block(x, train=train)
+            x = through(block, x, remat=remat, train=train)
         return x.astype(jnp.float32).mean(axis=(1, 2))

@@ -15,6 +15,7 @@ from flax import nnx
 
 from sbir_jax.backbones import VGGSpec
 from sbir_jax.models.initial import he_normal
+from sbir_jax.models.remat import through
 from sbir_jax.models.resnet import batch_norm
 
 
@@ -67,7 +68,7 @@ class Trunk(nnx.Module):
             channels = widths[-1]
         self.stages = nnx.List(stages)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, remat: str = "none") -> jax.Array:
         for stage in self.stages:
-            x = stage(x, train=train)
+            x = through(stage, x, remat=remat, train=train)
         return x.astype(jnp.float32).mean(axis=(1, 2))

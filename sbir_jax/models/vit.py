@@ -25,6 +25,7 @@ from flax import nnx
 from sbir_jax.backbones import ViTSpec
 from sbir_jax.models.convnext import layer_norm
 from sbir_jax.models.initial import lecun_normal, small_normal
+from sbir_jax.models.remat import through
 
 _ACTS = {
     "gelu": functools.partial(nnx.gelu, approximate=False),
@@ -83,13 +84,20 @@ class Trunk(nnx.Module):
             self.pool = AttentionPool(spec, dtype=dtype, rngs=rngs)
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array, *, train: bool, prompts: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        remat: str = "none",
+        prompts: jax.Array | None = None,
+    ) -> jax.Array:
         if prompts is not None:
             x = jnp.concatenate([x, prompts.astype(x.dtype)], axis=1)
         if self.has_norm_pre:
             x = self.norm_pre(x)
         for block in self.blocks:
-            x = block(x)
+            x = through(block, x, remat=remat)
         if self.pools:
             return self.pool(self.norm(x).astype(self.dtype)).astype(jnp.float32)
         return self.norm(x[:, 0])

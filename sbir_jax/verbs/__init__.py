@@ -5,11 +5,11 @@ the file here. Heavy imports stay inside the functions: help, `configs`, `show` 
 answer in 0.1 s, where importing JAX takes a second.
 """
 
-from sbir_jax.verbs import doctor, evaluate, search, serve, settings, study, train, weights
+from sbir_jax.verbs import doctor, evaluate, search, serve, settings, study, sweep, train, weights
 
 VERBS = {
     name: verb
-    for file in (train, evaluate, study, search, serve, weights, doctor, settings)
+    for file in (train, sweep, evaluate, study, search, serve, weights, doctor, settings)
     for name, verb in file.VERBS.items()
 }
 
@@ -19,6 +19,8 @@ RUN_ERRORS = {
     "sbir_jax.checkpoint": "CheckpointError",
     "sbir_jax.compile": "DoesNotFit",
     "sbir_jax.lock": "WorkdirInUse",
+    "sbir_jax.sweep": "SweepFailed",
+    "sbir_jax.wandb_run": "WandbError",
     "sbir_jax.train": "TrainingDiverged",
     "sbir_jax.embeddings": "EmbeddingsError",
     "sbir_jax.models.weight_files": "WeightsError",

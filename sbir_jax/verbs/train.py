@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory, workdir_of
 from sbir_jax.config import RunConfig, resolve
+from sbir_jax.meeting import meeting
 from sbir_jax.overrides import config_files, load_config, override, stored_config
 from sbir_jax.verbs import runs
 
@@ -19,6 +20,8 @@ def train(given: Given, overrides: list[str]) -> None:
     """Train a model, or continue a run that was stopped."""
     dry = given["dry_run"] and not given["workdir"]
     workdir = Path() if dry else workdir_of(given)
+    if given["wandb"]:
+        overrides = [*overrides, f"--config.train.wandb={given['wandb']}"]
     if given["from"]:
         config = _stored_elsewhere(given, workdir)
     elif given["config"]:
@@ -32,13 +35,19 @@ def train(given: Given, overrides: list[str]) -> None:
         _try_out(run, given)
         return
     profile = _span(given["profile"]) if given["profile"] else None
+    where = meeting(*(given[flag] for flag in _MEETING))
     make_directory("workdir", workdir)
     runs.ready_libraries(given["compile_cache"])
-    runs.draw_demo_once(run)
-    from sbir_jax.train import train as train_run
+    from sbir_jax import hosts
 
     source = {"source": Path(str(given["from"]))} if given["from"] else {}
-    train_run(run, workdir, profile=profile, **source)
+    with hosts.together(where):
+        if hosts.is_first():
+            runs.draw_demo_once(run)
+        hosts.wait("the dataset is there")
+        from sbir_jax.train import train as train_run
+
+        train_run(run, workdir, profile=profile, **source)
 
 
 def _stored_elsewhere(given: Given, workdir: Path) -> ConfigDict:
@@ -54,7 +63,7 @@ def _stored_elsewhere(given: Given, workdir: Path) -> ConfigDict:
 
 def _try_out(run: RunConfig, given: Given) -> None:
     """Looks at a run; the demo dataset, where it has not been drawn yet, is drawn aside."""
-    for flag in ("profile", "from"):
+    for flag in ("profile", "from", *_MEETING):
         if given[flag]:
             raise UsageError(f"--{flag}={given[flag]}: goes without --dry_run")
     runs.ready_libraries(given["compile_cache"])
@@ -79,6 +88,13 @@ def _span(text: str) -> tuple[int, int]:
     return first, last
 
 
+_MEETING = {
+    "distributed": Flag("auto: train with the other processes of this TPU pod or Slurm job"),
+    "coordinator": Flag("HOST:PORT of process 0, to train with others anywhere"),
+    "num_processes": Flag("how many processes there are"),
+    "process_id": Flag("which of them this one is, from 0"),
+}
+
 VERBS = {
     "train": Verb(
         train,
@@ -87,8 +103,10 @@ VERBS = {
             "workdir": Flag("directory for config, metrics, checkpoints, results (required)"),
             "from": Flag("run again what another workdir holds, with its settings and data"),
             "dry_run": Flag("look at everything, take two steps, and write nothing", (), False),
+            "wandb": Flag("project of Weights & Biases that also gets the metrics"),
             "profile": Flag("steps to trace into WORKDIR/profile, as in 10:15"),
             "compile_cache": Flag(runs.COMPILE_CACHE),
+            **_MEETING,
         },
         {
             "from the beginning, or from where it was stopped": (
