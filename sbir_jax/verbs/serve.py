@@ -28,14 +28,24 @@ def serve(given: Given, _words: list[str]) -> None:
 
 
 def export(given: Given, _words: list[str]) -> None:
-    """Write both encoders as programs that JAX alone runs, with a model card."""
+    """Write both encoders as programs that JAX alone runs, with a model card; or as ONNX."""
     workdir, out = workdir_of(given), indices.path(given, "out", "where the programs go")
-    checkpoint = runs.checkpoint(given)
+    checkpoint, form = runs.checkpoint(given), indices.one_of(given, "format", ("jax", "onnx"))
     runs.ready_libraries()
     from sbir_jax.retrieval.encoders import load_encoders
-    from sbir_jax.retrieval.export import export_encoders
 
     encoders = load_encoders(workdir, checkpoint=checkpoint)
+    if form == "onnx":
+        from sbir_jax.retrieval.onnx import export_onnx
+
+        largest = export_onnx(encoders, out)
+        print(
+            f"{encoders}: wrote sketch.onnx, photo.onnx and encoders.json into {out}; "
+            f"onnxruntime's vectors differ from JAX's by {largest:.1g} at most"
+        )
+        return
+    from sbir_jax.retrieval.export import export_encoders
+
     export_encoders(encoders, out)
     size = sum(file.stat().st_size for file in out.glob("*.jaxexport"))
     print(
@@ -65,6 +75,7 @@ VERBS = {
             "workdir": Flag("directory of the run (required)"),
             "checkpoint": Flag(runs.CHECKPOINT, default="best"),
             "out": Flag("directory for the programs and the model card (required)"),
+            "format": Flag("jax, or onnx (needs jax2onnx: docs/onnx.md)", default="jax"),
         },
         {"": "--workdir=runs/quickstart --out=exported/quickstart"},
     ),
