@@ -10,9 +10,8 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from PIL import Image
 
-from sbir_jax import report, results, sharding, tables
+from sbir_jax import results, sharding, tables
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.pipeline import decoded
 from sbir_jax.data.sampling import class_confusion
@@ -25,11 +24,13 @@ from sbir_jax.protocol import protocol_settings, seen_splits
 from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
+from sbir_jax.report import retrievals
+from sbir_jax.retrieved import DEPTH, retrieved, write_retrieved
 from sbir_jax.step import make_embed_step
 from sbir_jax.stopwatch import stopwatch
 from sbir_jax.within_class import WITHIN_CLASS
 
-_PICTURE_QUERIES, _PICTURE_PHOTOS, _PICTURE_SIZE = 8, 10, 128
+_PICTURE_QUERIES = 8
 # A sketch is confused if one of so many nearest photos is of another class.
 _CONFUSED_AMONG = 10
 
@@ -125,8 +126,8 @@ def evaluate_workdir(
     """Evaluates a checkpoint on a split.
 
     Prints a table, adds an entry to `workdir/results.json`, writes `per_class.csv`, `curves.csv`,
-    `scores.npz` and a picture of some retrievals into `workdir/evaluation/SPLIT_CHECKPOINT`, and
-    returns the entry.
+    `scores.npz`, `retrieved.npz` and a picture of some retrievals into
+    `workdir/evaluation/SPLIT_CHECKPOINT`, and returns the entry.
 
     Args:
       workdir: of the run.
@@ -180,7 +181,7 @@ def evaluate_workdir(
         seen=functools.reduce(joined, seen) if seen else None,
         classes=np.array(dataset.classes)[sketches.labels],
         source=f"{dataset.fingerprint} {split}",
-        top=max(_PICTURE_PHOTOS, trec_depth if trec else 0),
+        top=max(DEPTH, trec_depth if trec else 0),
         mesh=mesh,
     )
     images = sum(len(of.vectors) for of in (sketches, photos, *seen))
@@ -210,7 +211,11 @@ def evaluate_workdir(
     place = f"{elsewhere}_{split}" if elsewhere else split
     folder = results.folder_of(workdir, place, checkpoint)
     results.write_files(folder, evaluation)
-    picture = _draw_retrievals(dataset, split, nearest[:, :_PICTURE_PHOTOS], fit=run.data.fit)
+    found = retrieved(sketches, photos, nearest, dataset.classes)
+    write_retrieved(folder / "retrieved.npz", found)
+    shown = retrievals.over_classes(found.query_labels, _PICTURE_QUERIES)
+    headline = f"{dataset.name}, {split}: nearest photos of {len(shown)} sketches"
+    picture = retrievals.picture(dataset, split, found, shown, fit=run.data.fit, title=headline)
     picture.save(folder / "retrievals.png")
     stored = results.add_entry(workdir, entry, name=f"{place}/{checkpoint}")
     print(f"wrote {stored} and the files of this evaluation into {folder}")
@@ -218,26 +223,3 @@ def evaluate_workdir(
         results.write_trec(trec, sketches, photos, levels, nearest[:, :trec_depth])
         print(f"wrote run.txt and qrels.txt into {trec}")
     return entry
-
-
-def _draw_retrievals(dataset: Dataset, split: str, nearest: np.ndarray, *, fit: str) -> Image.Image:
-    """A picture: some query sketches, evenly spread over the classes, and their nearest photos."""
-    sketch, photo = (dataset.index(split, side) for side in dual.MODALITIES)
-    by_class = np.argsort(sketch.label, kind="stable")
-    shown = by_class[
-        np.linspace(0, len(by_class) - 1, min(_PICTURE_QUERIES, len(by_class))).astype(int)
-    ]
-    near = nearest[shown]
-    size = {"size": _PICTURE_SIZE, "fit": fit}
-    queries = dataset.images(split, "sketch").load(shown, **size)
-    photos = dataset.images(split, "photo").load(near.ravel(), **size)
-    instance = sketch.instance[shown]
-    return report.retrieval_grid(
-        queries[..., 0] if queries.shape[-1] == 1 else queries,
-        photos.reshape(*near.shape, *photos.shape[1:]),
-        photo.label[near] == sketch.label[shown][:, None],
-        instance=(photo.instance[near] == instance[:, None]) & (instance >= 0)[:, None],
-        query_names=[dataset.classes[c] for c in sketch.label[shown]],
-        result_names=[[dataset.classes[c] for c in row] for row in photo.label[near]],
-        title=f"{dataset.name}, {split}: nearest photos of {len(shown)} sketches",
-    )

@@ -5,11 +5,11 @@ the file here. Heavy imports stay inside the functions: help, `configs`, `show` 
 answer in 0.1 s, where importing JAX takes a second.
 """
 
-from sbir_jax.verbs import doctor, evaluate, search, serve, settings, study, train, weights
+from sbir_jax.verbs import doctor, evaluate, report, search, serve, settings, study, train, weights
 
 VERBS = {
     name: verb
-    for file in (train, evaluate, study, search, serve, weights, doctor, settings)
+    for file in (train, evaluate, report, study, search, serve, weights, doctor, settings)
     for name, verb in file.VERBS.items()
 }
 
@@ -21,9 +21,9 @@ RUN_ERRORS = {
     "sbir_jax.embeddings": "EmbeddingsError",
     "sbir_jax.models.weight_files": "WeightsError",
     "sbir_jax.results": "ResultsError",
+    "sbir_jax.report.record": "ReportError",
     "sbir_jax.retrieval": "RetrievalError",
     "sbir_jax.dimensions": "DimensionsError",
-    "sbir_jax.plots": "PlotsMissing",
     "sbir_jax.ranking.trec": "TrecError",
     "data_prep.items": "PrepareError",
     "data_prep.doctor": "ProblemsFound",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory, workdir_of
 from sbir_jax.config import resolve
 from sbir_jax.overrides import config_files, load_config, override, stored_config
-from sbir_jax.verbs import runs
+from sbir_jax.verbs import report, runs
 
 
 def train(given: Given, overrides: list[str]) -> None:
@@ -23,7 +23,9 @@ def train(given: Given, overrides: list[str]) -> None:
     runs.draw_demo_once(run)
     from sbir_jax.train import train as train_run
 
-    train_run(run, workdir)
+    summary = train_run(run, workdir)
+    if "train_seconds" in summary and not given["no_report"]:
+        report.at_the_end(run, workdir)
 
 
 VERBS = {
@@ -32,6 +34,7 @@ VERBS = {
         {
             "config": Flag("config file; leave it out to continue the run in --workdir"),
             "workdir": Flag("directory for config, metrics, checkpoints, results (required)"),
+            "no_report": Flag("make no report at the end (of the validation split)", (), False),
         },
         {"": "--config=configs/quickstart.py --workdir=runs/quickstart"},
     )
