@@ -16,12 +16,25 @@ from sbir_jax.workdir import write_json
 def compare_evaluations(
     a: Path, b: Path, *, split: str = "test", checkpoint: str = "best", out: Path | None = None
 ) -> dict[str, Any]:
-    """Compares every metric that both evaluations have; prints a table.
+    """Compares every metric that both evaluations have, as `compared`; prints a table.
+
+    Args:
+      out: directory for `comparison.json`; without it nothing is written.
+    """
+    entry = compared(a, b, split=split, checkpoint=checkpoint)
+    print(tables.of_comparison(entry))
+    if out:
+        write_json(out / "comparison.json", entry)
+        print(f"wrote {out / 'comparison.json'}")
+    return entry
+
+
+def compared(a: Path, b: Path, *, split: str, checkpoint: str) -> dict[str, Any]:
+    """Compares every metric that both evaluations have.
 
     Args:
       a, b: workdirs of runs, or directories with the results of bare embeddings.
       split, checkpoint: which evaluation of a workdir.
-      out: directory for `comparison.json`; without it nothing is written.
 
     Returns:
       {"a", "b": where they are, "levels": names, and for each level {"queries": how many, and for
@@ -45,10 +58,6 @@ def compare_evaluations(
         raise ResultsError(
             f"{a} and {b}: have no metric in common; evaluate with the same --metrics"
         )
-    print(tables.of_comparison(entry))
-    if out:
-        write_json(out / "comparison.json", entry)
-        print(f"wrote {out / 'comparison.json'}")
     return entry
 
 

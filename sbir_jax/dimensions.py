@@ -155,10 +155,8 @@ def dimensions_workdir(
     Raises:
       DimensionsError: the embeddings have collapsed, another run is of other images, two runs have
         one name, or no relevance tells a good ranking from a bad one.
-      PlotsMissing: matplotlib is not installed.
       CheckpointError, DatasetError, WeightsError: as `evaluate_workdir` does.
     """
-    plots.require()
     names = [path.resolve().name for path in (workdir, *others)]
     if twice := [name for name in names if names.count(name) > 1]:
         raise DimensionsError(f"two runs are called {twice[0]!r}: rename one, to tell them apart")

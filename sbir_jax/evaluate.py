@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from PIL import Image
 
-from sbir_jax import hosts, report, results, sharding, tables
+from sbir_jax import hosts, results, sharding, tables
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.cache import CachedImages
 from sbir_jax.data.pipeline import decoded, kept
@@ -25,11 +24,13 @@ from sbir_jax.protocol import protocol_settings, seen_splits
 from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
+from sbir_jax.report import retrievals
+from sbir_jax.retrieved import DEPTH, Retrieved, retrieved, write_retrieved
 from sbir_jax.step import make_embed_step
 from sbir_jax.stopwatch import stopwatch
 from sbir_jax.within_class import WITHIN_CLASS
 
-_PICTURE_QUERIES, _PICTURE_PHOTOS, _PICTURE_SIZE = 8, 10, 128
+_PICTURE_QUERIES = 8
 # A sketch is confused if one of so many nearest photos is of another class.
 _CONFUSED_AMONG = 10
 
@@ -40,12 +41,12 @@ class Validation(NamedTuple):
     Attributes:
       scores: {"category/mAP@all": 0.61, ...}.
       confusion: of `sampling.class_confusion`, int32 [C, C], if the sampler learns from it.
-      nearest: rows of the ten nearest photos of each sketch, int [Q, <= 10].
+      found: the ten nearest photos of each sketch.
     """
 
     scores: dict[str, float]
     confusion: np.ndarray | None
-    nearest: np.ndarray
+    found: Retrieved
 
 
 class Evaluator:
@@ -119,11 +120,12 @@ class Evaluator:
         }
         values = hosts.as_first_has_it(np.array(list(scores.values()), np.float64))
         scores = dict(zip(scores, values.tolist(), strict=True))
+        found = retrieved(*sides, ranked.nearest, self.dataset.classes)
         if not learns:
-            return Validation(scores, None, ranked.nearest)
+            return Validation(scores, None, found)
         labels = [side.labels for side in sides]
         confusion = class_confusion(ranked.nearest, *labels, classes=len(self.dataset.classes))
-        return Validation(scores, hosts.as_first_has_it(confusion), ranked.nearest)
+        return Validation(scores, hosts.as_first_has_it(confusion), found)
 
     def _images(self, split: str, modality: str) -> Images | CachedImages:
         if (split, modality) not in self._opened:  # a cache is checked once, not every validation
@@ -148,8 +150,8 @@ def evaluate_workdir(
     """Evaluates a checkpoint on a split.
 
     Prints a table, adds an entry to `workdir/results.json`, writes `per_class.csv`, `curves.csv`,
-    `scores.npz` and a picture of some retrievals into `workdir/evaluation/SPLIT_CHECKPOINT`, and
-    returns the entry.
+    `scores.npz`, `retrieved.npz` and a picture of some retrievals into
+    `workdir/evaluation/SPLIT_CHECKPOINT`, and returns the entry.
 
     Args:
       workdir: of the run.
@@ -203,7 +205,7 @@ def evaluate_workdir(
         seen=functools.reduce(joined, seen) if seen else None,
         classes=np.array(dataset.classes)[sketches.labels],
         source=f"{dataset.fingerprint} {split}",
-        top=max(_PICTURE_PHOTOS, trec_depth if trec else 0),
+        top=max(DEPTH, trec_depth if trec else 0),
         mesh=mesh,
     )
     images = sum(len(of.vectors) for of in (sketches, photos, *seen))
@@ -233,7 +235,11 @@ def evaluate_workdir(
     place = f"{elsewhere}_{split}" if elsewhere else split
     folder = results.folder_of(workdir, place, checkpoint)
     results.write_files(folder, evaluation)
-    picture = draw_retrievals(dataset, split, nearest[:, :_PICTURE_PHOTOS], fit=run.data.fit)
+    found = retrieved(sketches, photos, nearest, dataset.classes)
+    write_retrieved(folder / "retrieved.npz", found)
+    shown = retrievals.over_classes(found.query_labels, _PICTURE_QUERIES)
+    headline = f"{dataset.name}, {split}: nearest photos of {len(shown)} sketches"
+    picture = retrievals.picture(dataset, split, found, shown, fit=run.data.fit, title=headline)
     picture.save(folder / "retrievals.png")
     stored = results.add_entry(workdir, entry, name=f"{place}/{checkpoint}")
     print(f"wrote {stored} and the files of this evaluation into {folder}")
@@ -241,41 +247,3 @@ def evaluate_workdir(
         results.write_trec(trec, sketches, photos, levels, nearest[:, :trec_depth])
         print(f"wrote run.txt and qrels.txt into {trec}")
     return entry
-
-
-def draw_retrievals(
-    dataset: Dataset,
-    split: str,
-    nearest: np.ndarray,
-    *,
-    fit: str,
-    queries: int = _PICTURE_QUERIES,
-    size: int = _PICTURE_SIZE,
-) -> Image.Image:
-    """A picture: some query sketches, evenly spread over the classes, and their nearest photos.
-
-    Args:
-      dataset: that was ranked.
-      split: of it.
-      nearest: rows of photos by rank, int [Q, k]; all of the k are shown.
-      fit: how images are made square.
-      queries: how many sketches are shown at most.
-      size: of an image, in pixels.
-    """
-    sketch, photo = (dataset.index(split, side) for side in dual.MODALITIES)
-    by_class = np.argsort(sketch.label, kind="stable")
-    shown = by_class[np.linspace(0, len(by_class) - 1, min(queries, len(by_class))).astype(int)]
-    near = nearest[shown]
-    how = {"size": size, "fit": fit}
-    sketches = dataset.images(split, "sketch").load(shown, **how)
-    photos = dataset.images(split, "photo").load(near.ravel(), **how)
-    instance = sketch.instance[shown]
-    return report.retrieval_grid(
-        sketches[..., 0] if sketches.shape[-1] == 1 else sketches,
-        photos.reshape(*near.shape, *photos.shape[1:]),
-        photo.label[near] == sketch.label[shown][:, None],
-        instance=(photo.instance[near] == instance[:, None]) & (instance >= 0)[:, None],
-        query_names=[dataset.classes[c] for c in sketch.label[shown]],
-        result_names=[[dataset.classes[c] for c in row] for row in photo.label[near]],
-        title=f"{dataset.name}, {split}: nearest photos of {len(shown)} sketches",
-    )

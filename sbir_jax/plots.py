@@ -1,10 +1,11 @@
-"""Figures. They need matplotlib, which is an extra: nothing else here imports it."""
+"""The figure of `launch.py dimensions`."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"
 _METHODS = {  # label, colour, marker: told apart without seeing colour
@@ -13,20 +14,6 @@ _METHODS = {  # label, colour, marker: told apart without seeing colour
     "pca-whitened": ("PCA, whitened", _GREEN, "^"),
 }
 _CODES = {"float32": "-", "int8": "--", "binary": ":"}
-
-
-class PlotsMissing(RuntimeError):
-    """matplotlib is not installed; the message is one line."""
-
-
-def require() -> None:
-    """Checks that figures can be made, before any work is done for one.
-
-    Raises:
-      PlotsMissing: matplotlib is not installed.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise PlotsMissing("this draws a figure with matplotlib: pip install 'sbir_jax[plots]'")
 
 
 def dimensions(
@@ -43,8 +30,6 @@ def dimensions(
       by_chance: score to chance level.
       title: a line above.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(11, 0.9 + 3.7 * len(by_chance)), layout="constrained")
     figure.suptitle(title, fontsize=12)
     panels = figure.subplots(len(by_chance), 2, sharey="row", squeeze=False)

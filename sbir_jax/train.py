@@ -30,11 +30,11 @@ from sbir_jax.config import RunConfig
 from sbir_jax.data.pipeline import Feed
 from sbir_jax.diverged import draw_views, dump_batch, views_of
 from sbir_jax.environment import remember_start
-from sbir_jax.evaluate import draw_retrievals
 from sbir_jax.interrupt import Interrupts
 from sbir_jax.lock import only_run_in
 from sbir_jax.plan import compiled_step, make_plan, opened
 from sbir_jax.profile import Profile, Span, check_span
+from sbir_jax.report import retrievals
 from sbir_jax.start import items_of, start_or_resume
 from sbir_jax.wandb_run import WandbRun
 from sbir_jax.workdir import check_same_images, check_same_run, remember_run
@@ -42,6 +42,7 @@ from sbir_jax.writer import MetricWriter
 
 # Validation metrics on the console; all of them are in the files.
 _HEADLINE = ("category/mAP@all", "category/P@1", "instance/acc@10")
+_PICTURED = 5  # sketches of a validation that TensorBoard shows, with their photos
 _IN_FLIGHT = 2  # steps sent to the device before their loss is looked at
 
 
@@ -168,14 +169,15 @@ def _train(
                             writer.note(f"warning: {words}")
                 if due:
                     with clock.paused():
-                        scores, confusion, nearest = evaluator.validate(*state.evaluated)
+                        scores, confusion, found = evaluator.validate(*state.evaluated)
                         headline = dict.fromkeys((run.eval.metric, *_HEADLINE))
                         writer.write(step, scores, kind="val", shown=headline)
                         if hosts.is_first():
-                            few = draw_retrievals(
-                                dataset, "val", nearest[:, :5], fit=run.data.fit, queries=5, size=64
+                            few = retrievals.over_classes(found.query_labels, _PICTURED)
+                            picture = retrievals.picture(
+                                dataset, "val", found, few, fit=run.data.fit
                             )
-                            writer.image(step, "val/retrievals", np.asarray(few))
+                            writer.image(step, "val/retrievals", np.asarray(picture))
                         if feed.learnt:
                             feed = feed.taught(confusion)
                             batches = feed.batches(step, _known(feed, step, eval_every, total))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import itertools
 import json
 import shutil
@@ -185,13 +184,6 @@ def test_other_runs_add_their_prefixes_and_must_be_of_the_same_images(
     config.data.dir = str(tmp_path / "data")
     with pytest.raises(DimensionsError, match="second: a run on 'tiny', not on the images of"):
         run_study(workdir, run, others={tmp_path / "second": resolve(config)})
-
-
-def test_without_matplotlib_one_line_says_what_to_install(studied, monkeypatch):
-    """The extra is named before anything is computed."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(plots.PlotsMissing, match=r"pip install 'sbir_jax\[plots\]'"):
-        run_study(*studied)
 
 
 def rows_of(run: str, trained: str, methods, dims=(8, 16)) -> list[dict]:

@@ -14,7 +14,7 @@ from tiny import small_backbone
 
 from sbir_jax import Index, compress, load_encoders, sharding
 from sbir_jax.data.strokes import rasterise
-from sbir_jax.report import retrieval_grid
+from sbir_jax.report.grids import retrieval_grid
 from sbir_jax.retrieval import RetrievalError, search
 from sbir_jax.retrieval.approximate import Approximate
 from sbir_jax.retrieval.search import Searcher, recall

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sbir_jax import report
 from sbir_jax.data.images import BadImage, Modality, to_square
 from sbir_jax.data.strokes import read_quickdraw
+from sbir_jax.report.grids import retrieval_grid
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders, load_encoders
 from sbir_jax.retrieval.index import Match
@@ -97,7 +97,7 @@ def picture(
     tiles = np.stack(
         [[_thumbnail(index.thumbnail(match.item.id)) for match in matches] for matches in found]
     )
-    return report.retrieval_grid(
+    return retrieval_grid(
         [square[..., 0] if square.shape[-1] == 1 else square for square in squares[:shown]],
         tiles,
         None,

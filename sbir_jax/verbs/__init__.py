@@ -5,13 +5,21 @@ the file here. Heavy imports stay inside the functions: help, `configs`, `show` 
 answer in 0.1 s, where importing JAX takes a second.
 """
 
-from sbir_jax.verbs import doctor, evaluate, search, serve, settings, study, sweep, train, weights
+from sbir_jax.verbs import (
+    doctor,
+    evaluate,
+    report,
+    search,
+    serve,
+    settings,
+    study,
+    sweep,
+    train,
+    weights,
+)
 
-VERBS = {
-    name: verb
-    for file in (train, sweep, evaluate, study, search, serve, weights, doctor, settings)
-    for name, verb in file.VERBS.items()
-}
+_FILES = (train, sweep, evaluate, report, study, search, serve, weights, doctor, settings)
+VERBS = {name: verb for file in _FILES for name, verb in file.VERBS.items()}
 
 # Errors that explain themselves in one line, by module.
 RUN_ERRORS = {
@@ -25,9 +33,9 @@ RUN_ERRORS = {
     "sbir_jax.embeddings": "EmbeddingsError",
     "sbir_jax.models.weight_files": "WeightsError",
     "sbir_jax.results": "ResultsError",
+    "sbir_jax.report.record": "ReportError",
     "sbir_jax.retrieval": "RetrievalError",
     "sbir_jax.dimensions": "DimensionsError",
-    "sbir_jax.plots": "PlotsMissing",
     "sbir_jax.ranking.trec": "TrecError",
     "data_prep.items": "PrepareError",
     "data_prep.doctor": "ProblemsFound",

@@ -13,7 +13,7 @@ from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory, workdir_
 from sbir_jax.config import RunConfig, resolve
 from sbir_jax.meeting import meeting
 from sbir_jax.overrides import config_files, load_config, override, stored_config
-from sbir_jax.verbs import runs
+from sbir_jax.verbs import report, runs
 
 
 def train(given: Given, overrides: list[str]) -> None:
@@ -47,7 +47,9 @@ def train(given: Given, overrides: list[str]) -> None:
         hosts.wait("the dataset is there")
         from sbir_jax.train import train as train_run
 
-        train_run(run, workdir, profile=profile, **source)
+        summary = train_run(run, workdir, profile=profile, **source)
+        if "train_seconds" in summary and not given["no_report"]:
+            report.at_the_end(run, workdir)
 
 
 def _stored_elsewhere(given: Given, workdir: Path) -> ConfigDict:
@@ -104,6 +106,7 @@ VERBS = {
             "from": Flag("run again what another workdir holds, with its settings and data"),
             "dry_run": Flag("look at everything, take two steps, and write nothing", (), False),
             "wandb": Flag("project of Weights & Biases that also gets the metrics"),
+            "no_report": Flag("make no report at the end (of the validation split)", (), False),
             "profile": Flag("steps to trace into WORKDIR/profile, as in 10:15"),
             "compile_cache": Flag(runs.COMPILE_CACHE),
             **_MEETING,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from sbir_jax.report import INSTANCE, RIGHT, WRONG, retrieval_grid
+from sbir_jax.report.grids import INSTANCE, RIGHT, WRONG, retrieval_grid
 
 
 def colour(name: str) -> np.ndarray:

@@ -1,0 +1,100 @@
+"""Classes: how well each is found, and which is taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from sbir_jax.report.figures import COLOURS, blank, rendered, short, styled
+from sbir_jax.retrieved import Retrieved
+
+BARS, SQUARES = 40, 20  # classes that a figure has room for
+_WRITTEN = 10  # up to so many classes the squares of the confusion hold numbers
+
+
+def shown(values: np.ndarray) -> np.ndarray:
+    """Positions of the classes that the bars show: all, or the lowest and the highest ones."""
+    order = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable")
+    if len(order) <= BARS:
+        return order
+    return np.concatenate([order[: BARS // 2], order[-BARS // 2 :]])
+
+
+@styled
+def bars(title: str, names: Sequence[str], values: np.ndarray, *, mean: float, x: str):
+    """A bar a class, its number behind it, and a line at the mean; the first class on top."""
+    figure = blank(1.1 + 0.24 * len(names))
+    axes = figure.subplots()
+    axes.set_title(title, loc="left")
+    rows = np.arange(len(names))
+    axes.barh(rows, np.nan_to_num(values), color=COLOURS[0], height=0.7)
+    for row, value in zip(rows, values, strict=True):
+        words = "none" if np.isnan(value) else f"{value:.3f}"
+        axes.text(np.nan_to_num(value) + 0.01, row, words, va="center", fontsize=8.5)
+    axes.axvline(mean, color="#1d2430", linewidth=1, linestyle=(0, (2, 2)))
+    axes.set_yticks(rows, [short(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, 1.12)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axes.set_xlabel(f"{x} (dashed: {mean:.3f}, the mean)")
+    return rendered(figure)
+
+
+def confusion(found: Retrieved) -> np.ndarray:
+    """int64 [C, C]: how many queries of each class have a first photo of each class."""
+    count = len(found.classes)
+    first = found.gallery_labels[found.nearest[:, 0]]
+    pairs = np.ravel_multi_index((found.query_labels, first), (count, count))
+    return np.bincount(pairs, minlength=count * count).reshape(count, count)
+
+
+def most_confused(counts: np.ndarray, most: int) -> list[tuple[int, int, int, float]]:
+    """(class, class of the first photo, queries, share of the class's queries), most first."""
+    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    rows, columns = np.unravel_index(order, wrong.shape)
+    return [
+        (int(row), int(column), int(wrong[row, column]), wrong[row, column] / counts[row].sum())
+        for row, column in zip(rows, columns, strict=True)
+        if wrong[row, column]
+    ]
+
+
+def squares_of(counts: np.ndarray) -> np.ndarray:
+    """The classes that the confusion shows, ascending: of many, those that most errors touch."""
+    present = np.flatnonzero(counts.sum(axis=1))
+    if len(present) <= SQUARES:
+        return present
+    wrong = counts - np.diag(np.diag(counts))
+    touched = (wrong.sum(axis=0) + wrong.sum(axis=1))[present]
+    return np.sort(present[np.argsort(-touched, kind="stable")[:SQUARES]])
+
+
+@styled
+def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Image.Image:
+    """Rows: classes of queries; columns: classes of the first photo; shares of each row.
+
+    Args:
+      counts: [c, c], of the classes shown.
+      names: c of them.
+    """
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = blank(4.6)
+    axes = figure.subplots()
+    axes.set_title("Class of the first photo", loc="left")
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    letters = 14 if len(names) > _WRITTEN else 12
+    ticks = range(len(names))
+    size = 9 if len(names) <= _WRITTEN else 7
+    axes.set_xticks(ticks, [short(name, letters) for name in names], rotation=90, fontsize=size)
+    axes.set_yticks(ticks, [short(name, letters) for name in names], fontsize=size)
+    axes.set_ylabel("class of the query")
+    axes.spines[["left", "bottom"]].set_visible(False)
+    if len(names) <= _WRITTEN:
+        for row, column in np.argwhere(counts):
+            value = share[row, column]
+            ink = "white" if value > 0.55 else "#1d2430"
+            axes.text(column, row, f"{value:.0%}", ha="center", va="center", fontsize=8, color=ink)
+    return rendered(figure)

@@ -1,0 +1,72 @@
+"""Which queries to show, and the picture of what was found for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from sbir_jax.data.source import Dataset
+from sbir_jax.report.grids import retrieval_grid
+from sbir_jax.retrieved import Retrieved
+
+_SIDE = 128
+
+
+def over_classes(labels: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` rows, evenly spread over the classes."""
+    by_class = np.argsort(labels, kind="stable")
+    return by_class[np.linspace(0, len(by_class) - 1, min(count, len(by_class))).astype(int)]
+
+
+def best(scores: np.ndarray, counted: np.ndarray, count: int) -> np.ndarray:
+    """The counted rows of the highest scores; among equals, the first."""
+    return _counted(np.argsort(-scores, kind="stable"), counted, count)
+
+
+def worst(scores: np.ndarray, counted: np.ndarray, count: int) -> np.ndarray:
+    """The counted rows of the lowest scores; among equals, the first."""
+    return _counted(np.argsort(scores, kind="stable"), counted, count)
+
+
+def drawn(counted: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
+    """Rows drawn at random of the counted ones, ascending; the same for the same seed."""
+    rows = np.flatnonzero(counted)
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
+    return np.sort(rows[chosen])
+
+
+def picture(
+    dataset: Dataset,
+    split: str,
+    found: Retrieved,
+    rows: Sequence[int] | np.ndarray,
+    *,
+    fit: str,
+    title: str = "",
+) -> Image.Image:
+    """Some queries of a split and their nearest photos, right or wrong.
+
+    Raises:
+      DatasetError: an image that cannot be read.
+    """
+    rows = np.asarray(rows)
+    near, labels = found.nearest[rows], found.query_labels[rows]
+    queries = dataset.images(split, "sketch").load(rows, size=_SIDE, fit=fit)
+    photos = dataset.images(split, "photo").load(near.ravel(), size=_SIDE, fit=fit)
+    linked = (found.query_instances >= 0).any()
+    return retrieval_grid(
+        queries[..., 0] if queries.shape[-1] == 1 else queries,
+        photos.reshape(*near.shape, *photos.shape[1:]),
+        found.right[rows],
+        instance=found.instance[rows] if linked else None,
+        query_names=[str(found.classes[c]) for c in labels],
+        result_names=[[str(found.classes[c]) for c in row] for row in found.gallery_labels[near]],
+        title=title,
+        heading="sketch" if queries.shape[-1] == 1 else "query",
+    )
+
+
+def _counted(order: np.ndarray, counted: np.ndarray, count: int) -> np.ndarray:
+    return order[counted[order]][:count]
