@@ -10,8 +10,9 @@ waiting; (a), the input pipeline alone, is `input.py`. Torch's are its best of e
 default layout and channels_last; its loop decodes in a DataLoader. Sketches and photos both count.
 Each method is a process of its own; compiling and first steps are outside the clock. Our step
 augments its images, torch's alone does not. On CPUs: the small encoder of configs/pacs_cpu.py and
-ResNet-18 at 128 px, 6 minutes on two cores. On an accelerator: ResNet-50 and ViT-B/16 at 224 px in
-bfloat16; these have not been run yet, for want of one. Results: benchmarks/results/, README.md.
+ResNet-18 at 128 px, 2 and 3 minutes on two cores. On an accelerator: ResNet-50 and ViT-B/16 at
+224 px in bfloat16; these have not been run yet, for want of one. Results: benchmarks/results/,
+README.md.
 """
 
 from __future__ import annotations
@@ -299,7 +300,7 @@ def main() -> None:
     parser.add_argument("--name", default="demo", help="prepared dataset (demo: drawn if absent)")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--only", default="", help="cases, by a part of their names")
-    parser.add_argument("--seconds", type=float, default=12.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, help="JSON file for every number (default: results/)")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)

@@ -244,3 +244,22 @@ def test_strokes_change_on_sketches_alone(name):
     changed, same = augmented(2, sketch, photo, size=12, **{name: 0.9})
     assert np.abs(changed - scaled(sketch)).max() > 0.1
     np.testing.assert_allclose(same, scaled(photo), atol=GREY_LEVEL / 2)
+
+
+def test_what_is_switched_off_is_not_traced(monkeypatch):
+    """With the default settings nothing of blur, erasing and strokes is called or drawn a key for:
+    the program is that of a module without them."""
+    config, images = AugmentConfig(), draw()
+
+    def traced():
+        view = lambda key: augment.augment_pair(key, *images, size=12, config=config)  # noqa: E731
+        return str(jax.make_jaxpr(view)(jax.random.key(0)))
+
+    before = traced()
+    for name in ("change_thickness", "drop_strokes", "draw_partly"):
+        monkeypatch.setattr(augment.ink, name, None)
+    for name in ("blur", "erase", "_leave_out"):
+        monkeypatch.setattr(augment, name, None)
+    assert traced() == before
+    # Three splits of keys for crop, crop and colour, one of the key itself, and no other.
+    assert before.count("random_split") == 4 and before.count("random_fold_in") == 0

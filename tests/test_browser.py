@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
-import threading
-import time
 
 import numpy as np
 import pytest
 from data_prep_trees import encoded, photo, save, sketch
-from served import make_index
+from served import listening, make_index
 
 from sbir_jax.data.strokes import rasterise, strokes_of
 
@@ -25,9 +22,6 @@ CHROMIUM = next(
 if not CHROMIUM:
     pytest.skip("no Chromium: apt-get install chromium", allow_module_level=True)
 
-from sbir_jax.retrieval.app import Server  # noqa: E402
-from sbir_jax.retrieval.requests import Limits  # noqa: E402
-from sbir_jax.retrieval.serving import config_of  # noqa: E402
 
 ZIGZAG = [(0.2, 0.2), (0.8, 0.3), (0.3, 0.6), (0.7, 0.8)]  # of the drawing area's side
 
@@ -36,18 +30,8 @@ ZIGZAG = [(0.2, 0.2), (0.8, 0.3), (0.3, 0.6), (0.7, 0.8)]  # of the drawing area
 def served(finished, tmp_path_factory):
     """(index, encoders, address) of a server in a thread."""
     index, encoders = make_index(finished[1], tmp_path_factory.mktemp("browser"))
-    app = Server(index, encoders, limits=Limits(rate=0), hosts=("127.0.0.1",)).app
-    server = uvicorn.Server(config_of(app))
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.05)
-    yield index, encoders, f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with listening(index, encoders) as address:
+        yield index, encoders, address
 
 
 @pytest.fixture(scope="module")

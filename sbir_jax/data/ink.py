@@ -35,9 +35,13 @@ def _largest(images: jax.Array) -> jax.Array:
 
 
 def change_thickness(key: jax.Array, images: jax.Array, most: float) -> jax.Array:
-    """Strokes thicker or thinner by up to `most` pixels on each side, from 0 to 1."""
+    """Strokes thicker or thinner by up to `most` pixels on each side, from 0 to 1.
+
+    Images [B, H, W, C] on any scale, as long as paper is lighter than ink.
+    """
     change = most * jax.random.uniform(key, (len(images), 1, 1, 1), minval=-1.0)
-    other = jnp.where(change > 0, darkest(images), lightest(images))
+    sign = jnp.where(change > 0, -1.0, 1.0)  # so that one of the two is computed, not both
+    other = sign * _largest(sign * images)
     return images + jnp.abs(change) * (other - images)
 
 

@@ -13,7 +13,6 @@ import importlib.util
 import json
 import logging
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +135,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path}: damaged, cut short or not arrays alone: {error}") from error
+        # Opened here: np.load leaves the file open when it is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+            arrays = dict(found)
+    except Exception as error:  # whatever zipfile and NumPy say of a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise WeightsError(f"{path}: damaged, cut short or not arrays alone: {reason}") from error
     # NumPy has no bfloat16: it reads two bytes of nothing in particular.
     bare = np.dtype("V2")
     return {n: a.view(ml_dtypes.bfloat16) if a.dtype == bare else a for n, a in arrays.items()}

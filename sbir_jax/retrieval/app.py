@@ -18,14 +18,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sbir_jax import __version__
 from sbir_jax.retrieval.encoders import Encoders
 from sbir_jax.retrieval.engine import Engine, Query
 from sbir_jax.retrieval.guard import Counts, Guard, Rate
-from sbir_jax.retrieval.index import Index, Match
+from sbir_jax.retrieval.index import Match
 from sbir_jax.retrieval.openapi import IMAGES, description
 from sbir_jax.retrieval.requests import (
     LINE,
@@ -35,6 +35,7 @@ from sbir_jax.retrieval.requests import (
     read_drawing,
     read_picture,
 )
+from sbir_jax.retrieval.store import Store
 
 PAGE = Path(__file__).parent / "page"
 _READERS = 4  # drawings and images that are read at a time
@@ -46,7 +47,7 @@ class Server:
 
     def __init__(
         self,
-        index: Index,
+        index: Store,
         encoders: Encoders,
         *,
         limits: Limits,
@@ -58,7 +59,6 @@ class Server:
         self.engine = Engine(index, encoders, top=limits.top, method=method)
         self.counts, self.rate = Counts(), Rate(limits.rate)
         self.description = description(limits)
-        self._rows = {item.id: row for row, item in enumerate(index.items)}
         self._inside = 0
         self._readers = asyncio.Semaphore(_READERS)
         routes = [
@@ -100,15 +100,17 @@ class Server:
         self._check_rate(request)
         with self._admitted():
             top = checked_top(request.query_params.get("top", "20"), self.limits)
-            vector = np.asarray(self.index.vectors[self._row(request)], np.float32)
+            vector = await run_in_threadpool(self.index.vector, request.path_params["id"])
+            if vector is None:
+                raise RequestError(404, "no such photo in the index")
             return self._found(await self.engine.answer(Query("vector", vector)), top, started)
 
     async def thumbnail(self, request: Request) -> Response:
         """The small JPEG of a photo."""
-        file = self.index.thumbnail(self.index.items[self._row(request)])
-        if not file.is_file():
-            raise RequestError(404, "its thumbnail is gone")
-        return FileResponse(file, media_type="image/jpeg", headers={"cache-control": _DAY})
+        picture = await run_in_threadpool(self.index.thumbnail, request.path_params["id"])
+        if picture is None:
+            raise RequestError(404, "no such photo in the index, or its thumbnail is gone")
+        return Response(picture, media_type="image/jpeg", headers={"cache-control": _DAY})
 
     async def health(self, _request: Request) -> Response:
         """What is served; it answers once everything is compiled."""
@@ -188,12 +190,6 @@ class Server:
 
     def _square(self, pixels: np.ndarray, side: str) -> Query:
         return Query(side, self.engine.encoders.square(pixels, side))
-
-    def _row(self, request: Request) -> int:
-        row = self._rows.get(request.path_params["id"])
-        if row is None:
-            raise RequestError(404, "no such photo in the index")
-        return row
 
     def _found(self, matches: list[Match], top: int, started: float) -> Response:
         results = [

@@ -56,7 +56,7 @@ class Approximate:
 
     def nearest(self, queries: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
         """As `search.Searcher.nearest`, but photos in cells far from the query may be missed."""
-        queries, top = checked(queries, self.vectors, top)
+        queries, top = checked(queries, self.vectors.shape, top)
         depth = min(_CANDIDATES * top, len(self.vectors))
         rows = self._candidates(queries, depth, _PROBES)
         short = (rows < 0).any(axis=1)  # the cells hold too few photos: look into all of them

@@ -16,7 +16,8 @@ import numpy as np
 
 from sbir_jax import sharding
 from sbir_jax.retrieval.encoders import Encoders
-from sbir_jax.retrieval.index import Index, Match
+from sbir_jax.retrieval.index import Match
+from sbir_jax.retrieval.store import Store
 
 BATCHES = (1, 8)  # queries; each is compiled for
 
@@ -42,7 +43,7 @@ class Engine:
       batches, queries: done so far.
     """
 
-    def __init__(self, index: Index, encoders: Encoders, *, top: int, method: str = "exact"):
+    def __init__(self, index: Store, encoders: Encoders, *, top: int, method: str = "exact"):
         index.check(encoders)
         self.index, self.encoders = index, encoders
         self.top, self.method = min(top, len(index)), method
@@ -110,7 +111,7 @@ class Engine:
     def _warm(self) -> None:
         self.encoders.warm()
         for rows in BATCHES:
-            vector = np.asarray(self.index.vectors[0], np.float32)
+            vector = np.eye(1, self.encoders.dim, dtype=np.float32)[0]
             self._answer([Query("vector", vector)] * rows)
 
 

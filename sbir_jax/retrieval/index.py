@@ -12,9 +12,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,6 +80,18 @@ class Index:
     vectors: np.ndarray
     _searchers: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
+    methods = METHODS
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return str(self.folder)
+
+    @functools.cached_property
+    def _rows(self) -> dict[str, int]:
+        """Rows by content; of equal photos the first."""
+        return {item.id: row for row, item in reversed(list(enumerate(self.items)))}
+
     @classmethod
     def open(cls, folder: str | Path) -> Index:
         """Opens an index.
@@ -136,18 +149,10 @@ class Index:
         Raises:
           RetrievalError: they are of other weights or preprocessing; names both.
         """
-        found = encoders.identity.differences(self.manifest["encoders"])
-        if found:
-            source = self.manifest["source"]
-            raise RetrievalError(
-                f"{self.folder}: an index made with step {source['step']} of "
-                f"{source['workdir']} ({source['checkpoint']}); the encoders given are the "
-                f"{encoders}: {'; '.join(found)}; index again into another --out, or name that "
-                "checkpoint"
-            )
+        check_encoders(self.name, self.manifest, encoders)
 
     def search(
-        self, queries: np.ndarray, top: int = 20, *, method: str = "exact"
+        self, queries: np.ndarray, top: int = 20, *, method: str = "exact", label: str = ""
     ) -> list[list[Match]]:
         """The `top` most similar photos of each query, best first; of equals the lower row first.
 
@@ -156,10 +161,13 @@ class Index:
           top: from 1; at most all photos are found.
           method: exact; int8 or binary: found by small codes, then ranked by the whole vectors;
             faiss: approximate (`approximate.Approximate`).
+          label: a directory has none to filter by; must be empty.
 
         Raises:
           RetrievalError: queries of another dimension, or an unknown method.
         """
+        if label:
+            raise RetrievalError(f"--label={label}: {self.name} has no labels; PostgreSQL has")
         rows, similarities = self.searcher(method).nearest(queries, top)
         return [
             [
@@ -171,8 +179,7 @@ class Index:
 
     def searcher(self, method: str = "exact") -> Searcher | Approximate:
         """What ranks all photos; made when first asked for, as it loads the vectors."""
-        if method not in METHODS:
-            raise RetrievalError(f"method={method!r}: {nearest(method, METHODS)}")
+        one_method(method, METHODS)
         if method not in self._searchers:
             if method == "faiss":
                 from sbir_jax.retrieval.approximate import Approximate
@@ -184,9 +191,41 @@ class Index:
                 self._searchers[method] = Searcher(self.vectors, method)
         return self._searchers[method]
 
-    def thumbnail(self, item: Item) -> Path:
-        """The small JPEG of a photo."""
-        return thumbnail_file(self.folder, item.id)
+    def item(self, id: str) -> Item | None:
+        """The photo of that content, the first of equal ones; None if there is none."""
+        row = self._rows.get(id)
+        return None if row is None else self.items[row]
+
+    def vector(self, id: str) -> np.ndarray | None:
+        """Its vector, float32 [D]."""
+        row = self._rows.get(id)
+        return None if row is None else np.asarray(self.vectors[row], np.float32)
+
+    def thumbnail(self, id: str) -> bytes | None:
+        """Its small JPEG."""
+        file = thumbnail_file(self.folder, id)
+        return file.read_bytes() if id in self._rows and file.is_file() else None
+
+
+def check_encoders(name: str, manifest: Mapping[str, Any], encoders: Encoders) -> None:
+    """Checks that encoders are those of the index called `name`.
+
+    Raises:
+      RetrievalError: they are of other weights or preprocessing; names both.
+    """
+    if found := encoders.identity.differences(manifest["encoders"]):
+        source = manifest["source"]
+        raise RetrievalError(
+            f"{name}: an index made with step {source['step']} of {source['workdir']} "
+            f"({source['checkpoint']}); the encoders given are the {encoders}: "
+            f"{'; '.join(found)}; index again into another --out, or name that checkpoint"
+        )
+
+
+def one_method(method: str, valid: Sequence[str]) -> None:
+    """Raises RetrievalError unless the method is one of the valid ones."""
+    if method not in valid:
+        raise RetrievalError(f"method={method!r}: {nearest(method, valid)}")
 
 
 def thumbnail_file(folder: Path, id: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from sbir_jax.data.images import BadImage, Modality, to_square
 from sbir_jax.data.strokes import read_quickdraw
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders, load_encoders
-from sbir_jax.retrieval.index import Index, Match
+from sbir_jax.retrieval.index import Match
 from sbir_jax.retrieval.search import recall
+from sbir_jax.retrieval.store import Store
 
 _TILE = 128
 
 
-def encoders_of(index: Index, workdir: str | Path = "", **options) -> Encoders:
+def encoders_of(index: Store, workdir: str | Path = "", **options) -> Encoders:
     """The encoders that an index was made with.
 
     Args:
@@ -34,7 +36,7 @@ def encoders_of(index: Index, workdir: str | Path = "", **options) -> Encoders:
     workdir = Path(workdir or source["workdir"])
     if not workdir.is_dir():
         raise RetrievalError(
-            f"{index.folder}: its run {workdir} is not there; --workdir=DIR says where it is now"
+            f"{index.name}: its run {workdir} is not there; --workdir=DIR says where it is now"
         )
     # By its step: the best checkpoint may have changed since.
     untrained = source["checkpoint"] in ("none", "pretrained")
@@ -70,18 +72,21 @@ def named_queries(
 
 
 def find(
-    index: Index, queries: np.ndarray, top: int, *, method: str
+    index: Store, queries: np.ndarray, top: int, *, method: str, label: str = ""
 ) -> tuple[list[list[Match]], float | None]:
     """What `Index.search` finds and, where that is not exact, its recall against exact search."""
-    found = index.search(queries, top, method=method)
+    found = index.search(queries, top, method=method, label=label)
     if method == "exact":
         return found, None
-    rows = np.array([[match.row for match in matches] for matches in found])
-    return found, recall(rows, index.searcher().nearest(queries, top)[0])
+    exact = index.search(queries, top, label=label)
+    rows = ([match.row for match in matches] for one in (found, exact) for matches in one)
+    width = max(map(len, (*found, *exact)), default=0)
+    rows = [own + [-1] * (width - len(own)) for own in rows]
+    return found, recall(np.array(rows[: len(found)]), np.array(rows[len(found) :]))
 
 
 def picture(
-    index: Index,
+    index: Store,
     names: Sequence[str],
     squares: Sequence[np.ndarray],
     found: Sequence[Sequence[Match]],
@@ -90,7 +95,7 @@ def picture(
     """A row for each of the queries that `found` holds results of, and their thumbnails."""
     shown = len(found)
     tiles = np.stack(
-        [[_thumbnail(index.thumbnail(match.item)) for match in matches] for matches in found]
+        [[_thumbnail(index.thumbnail(match.item.id)) for match in matches] for matches in found]
     )
     return report.retrieval_grid(
         [square[..., 0] if square.shape[-1] == 1 else square for square in squares[:shown]],
@@ -99,10 +104,12 @@ def picture(
         query_names=[Path(name).name for name in names[:shown]],
         result_names=[[Path(match.item.path).name for match in matches] for matches in found],
         heading=side,
-        title=f"{index.folder.resolve().name}: nearest of {len(index):,} photos",
+        title=f"{Path(index.name).name}: nearest of {len(index):,} photos",
     )
 
 
-def _thumbnail(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
+def _thumbnail(data: bytes | None) -> np.ndarray:
+    if data is None:
+        return np.full((_TILE, _TILE, 3), 255, np.uint8)
+    with Image.open(io.BytesIO(data)) as image:
         return to_square(np.asarray(image.convert("RGB")), _TILE, "pad")

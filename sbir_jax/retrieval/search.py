@@ -56,7 +56,7 @@ class Searcher:
         Raises:
           RetrievalError: queries that are not [q, D], or not finite, or `top` below 1.
         """
-        queries, top = checked(queries, self.vectors, top)
+        queries, top = checked(queries, self.vectors.shape, top)
         depth = top
         if self.method != "exact":
             depth = min(max(_CANDIDATES * top, _LEAST), len(self.vectors))
@@ -135,15 +135,18 @@ def _hamming(query: jax.Array, codes: jax.Array) -> jax.Array:
     return jnp.sum(differing, axis=-1, dtype=jnp.int32).astype(jnp.float32)
 
 
-def checked(queries: Any, vectors: np.ndarray, top: int) -> tuple[np.ndarray, int]:
-    """Queries as float32 [q, D], and `top` of at most all photos; raises RetrievalError."""
+def checked(queries: Any, shape: tuple[int, int], top: int) -> tuple[np.ndarray, int]:
+    """Queries as float32 [q, D], and `top` of at most all photos; raises RetrievalError.
+
+    `shape` is [n, D], of the vectors of the index.
+    """
     queries = np.asarray(queries, np.float32)
-    if queries.ndim != 2 or queries.shape[1] != vectors.shape[1]:
+    if queries.ndim != 2 or queries.shape[1] != shape[1]:
         raise RetrievalError(
-            f"queries of shape {queries.shape}: expected [q, {vectors.shape[1]}], as the index has"
+            f"queries of shape {queries.shape}: expected [q, {shape[1]}], as the index has"
         )
     if not np.isfinite(queries).all():
         raise RetrievalError("queries that are not finite")
     if top < 1:
         raise RetrievalError(f"top={top}: expected at least 1")
-    return queries, min(top, len(vectors))
+    return queries, min(top, shape[0])

@@ -45,7 +45,7 @@ def run(
     server = Server(
         index, encoders, limits=Limits(rate=rate), hosts=hosts, line=line, method=method
     )
-    print(f"{index.folder}: {len(index):,} photos, {encoders}", flush=True)
+    print(f"{index.name}: {len(index):,} photos, {encoders}", flush=True)
     print(f"compiling; then open http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     # Stopped by Ctrl-C, uvicorn finishes what is asked, and then raises it.
     with contextlib.suppress(KeyboardInterrupt):

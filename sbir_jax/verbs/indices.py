@@ -10,18 +10,19 @@ from sbir_jax.config import nearest
 
 if TYPE_CHECKING:
     from sbir_jax.retrieval.encoders import Encoders
-    from sbir_jax.retrieval.index import Index
+    from sbir_jax.retrieval.store import Store
 
-INDEX = Flag("directory of an index (required)")
+INDEX = Flag("directory of an index, or postgresql://... (required)")
+NAME = Flag("of the index in a database", default="photos")
 MOVED = Flag("where the run of the index is now, if it was moved")
 
 
-def opened(given: Given, folder: Path, **options) -> tuple[Index, Encoders]:
+def opened(given: Given, **options) -> tuple[Store, Encoders]:
     """An index, and the encoders that it was made with; options of `load_encoders`."""
-    from sbir_jax.retrieval.index import Index
     from sbir_jax.retrieval.queries import encoders_of
+    from sbir_jax.retrieval.store import open_store
 
-    index = Index.open(folder)
+    index = open_store(str(given["index"]), str(given["name"]))
     return index, encoders_of(index, str(given["workdir"]), **options)
 
 
@@ -30,6 +31,14 @@ def path(given: Given, flag: str, meaning: str) -> Path:
     if not given[flag]:
         raise UsageError(f"missing --{flag}=DIR, {meaning}")
     return Path(str(given[flag]))
+
+
+def method(given: Given) -> str:
+    """How photos are searched: a way that the store of --index has."""
+    from sbir_jax.retrieval.index import METHODS
+
+    address = str(given["index"])
+    return one_of(given, "method", ("exact", "hnsw") if "://" in address else METHODS)
 
 
 def one_of(given: Given, flag: str, valid: tuple[str, ...]) -> str:

@@ -14,8 +14,12 @@ _SHOWN_BAD = 5
 _GRID_ROWS, _GRID_COLUMNS = 50, 20
 
 
-def index(given: Given, _words: list[str]) -> None:
-    """Embed a folder of photos, or bring its index up to date."""
+def index(given: Given, words: list[str]) -> None:
+    """Embed a folder of photos, bring its index up to date, or push it into a database."""
+    if words not in ([], ["push"]) or (words and not given["to"]):
+        raise UsageError(f"{' '.join(words)}: expected `index push --index=DIR --to=WHERE`")
+    if given["to"]:
+        return _push(given)
     out = indices.path(given, "out", "the directory of the index, as in indices/mine")
     if given["remove"]:
         runs.ready_libraries()
@@ -43,13 +47,35 @@ def index(given: Given, _words: list[str]) -> None:
     print(f"{out}: {report}")
 
 
+def _push(given: Given) -> None:
+    folder, to = indices.path(given, "index", "the directory of an index"), str(given["to"])
+    from sbir_jax.retrieval.store import SCHEMES
+
+    if not to.startswith(SCHEMES) and not to.endswith(".parquet"):
+        shown = to.partition("://")[0]
+        raise UsageError(f"--to={shown}: expected postgresql://... or a file NAME.parquet")
+    runs.ready_libraries()
+    from sbir_jax.retrieval.index import Index
+
+    source = Index.open(folder)
+    if to.endswith(".parquet"):
+        from sbir_jax.retrieval.parquet import write_parquet
+
+        write_parquet(source, to)
+        print(f"{to}: {len(source):,} photos written")
+        return
+    from sbir_jax.retrieval.postgres import push
+
+    name = str(given["name"])
+    done = push(source, to, name)
+    print(f"{name}: {len(source):,} photos {'pushed' if done else 'are there already'}")
+
+
 def search(given: Given, files: list[str]) -> None:
     """Find the photos of an index nearest to sketches or to other photos."""
-    folder = indices.path(given, "index", "the directory of an index")
-    from sbir_jax.retrieval.index import METHODS
-
-    side, method = indices.one_of(given, "as", _SIDES), indices.one_of(given, "method", METHODS)
-    top = indices.number(given, "top", low=1, high=10_000)
+    indices.path(given, "index", "the directory of an index")
+    side, method = indices.one_of(given, "as", _SIDES), indices.method(given)
+    top, label = indices.number(given, "top", low=1, high=10_000), str(given["label"])
     if not files:
         raise UsageError("no queries; name sketch files: search --index=DIR sketch.png")
     for file in files:
@@ -58,9 +84,9 @@ def search(given: Given, files: list[str]) -> None:
     runs.ready_libraries()
     from sbir_jax.retrieval.queries import find, named_queries
 
-    index, encoders = indices.opened(given, folder)
+    index, encoders = indices.opened(given)
     names, squares = named_queries(files, encoders, side)
-    found, recall = find(index, encoders.embed(squares, side), top, method=method)
+    found, recall = find(index, encoders.embed(squares, side), top, method=method, label=label)
     if given["json"]:
         rows = [
             {
@@ -98,24 +124,31 @@ VERBS = {
         {
             "photos": Flag("directory of images, at any depth"),
             "remove": Flag("a directory or a photo to take out of the index"),
-            "out": Flag("directory of the index (required)"),
+            "to": Flag("postgresql://USER:PASSWORD@HOST/DATABASE, or a file NAME.parquet"),
+            "index": Flag("directory of the index to push", ("to",)),
+            "name": Flag("of the index in the database", ("to",), "photos"),
+            "out": Flag("directory of the index (required)", ("photos", "remove")),
             "workdir": Flag("directory of the run whose encoders embed (required)", ("photos",)),
             "checkpoint": Flag(runs.CHECKPOINT, ("photos",), "best"),
         },
         {
             "": "--workdir=runs/quickstart --photos=my_photos --out=indices/mine",
             "take photos out again": "--remove=my_photos/old --out=indices/mine",
+            "copy it into a database": "push --index=indices/mine --to=postgresql://localhost/db",
         },
-        modes=("photos", "remove"),
+        modes=("photos", "remove", "to"),
+        words="push               copy an index to --to",
     ),
     "search": Verb(
         search,
         {
             "index": indices.INDEX,
+            "name": indices.NAME,
+            "label": Flag("only photos below that folder (PostgreSQL)"),
             "as": Flag("what the queries are: sketch or photo", default="sketch"),
             "top": Flag("photos of each query", default="20"),
             "method": Flag(
-                "exact, int8, binary (less memory) or faiss (approximate)",
+                "exact, int8, binary (less memory) or faiss (approximate); PostgreSQL: exact, hnsw",
                 default="exact",
             ),
             "out": Flag("also draw the results, into grid.png"),

@@ -11,13 +11,11 @@ from sbir_jax.verbs import indices, runs
 
 def serve(given: Given, _words: list[str]) -> None:
     """Serve a page to draw on, which finds photos of an index as one draws."""
-    folder = indices.path(given, "index", "the directory of an index")
+    indices.path(given, "index", "the directory of an index")
     port = indices.number(given, "port", low=1, high=65_535)
     line = indices.real(given, "line", low=0.002, high=0.1)
     rate = indices.real(given, "rate", low=0, high=1e6)
-    from sbir_jax.retrieval.index import METHODS
-
-    method = indices.one_of(given, "method", METHODS)
+    method = indices.method(given)
     for package in ("starlette", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise RetrievalError(f"the page needs {package}: pip install 'sbir_jax[serve]'")
@@ -25,7 +23,7 @@ def serve(given: Given, _words: list[str]) -> None:
     from sbir_jax.retrieval.engine import BATCHES, one_device
     from sbir_jax.retrieval.serving import run
 
-    index, encoders = indices.opened(given, folder, batches=BATCHES, mesh=one_device())
+    index, encoders = indices.opened(given, batches=BATCHES, mesh=one_device())
     run(index, encoders, host=str(given["host"]), port=port, line=line, rate=rate, method=method)
 
 
@@ -51,6 +49,7 @@ VERBS = {
         serve,
         {
             "index": indices.INDEX,
+            "name": indices.NAME,
             "host": Flag("address to listen on; 0.0.0.0 for every network", default="127.0.0.1"),
             "port": Flag("port to listen on", default="8000"),
             "line": Flag("width of drawn lines, as a share of the side", default="0.012"),

@@ -1,0 +1,277 @@
+"""An index in PostgreSQL with pgvector, for photos that several machines search.
+
+Schema `sbir_jax`: `indices` has a row for each index (name, manifest, its table), and each index a
+table of its own with a row for each photo: `row, id, root, path, label, size, modified`,
+`vector halfvec(D)` with an HNSW index by cosine, and `thumbnail`. A push writes a new table and
+exchanges it for the old one in one transaction: readers see the one or the other, whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import uuid
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from sbir_jax.retrieval import RetrievalError
+from sbir_jax.retrieval.index import Index, Item, Match, check_encoders, one_method
+from sbir_jax.retrieval.search import checked
+
+if TYPE_CHECKING:
+    from sbir_jax.retrieval.encoders import Encoders
+
+try:
+    import psycopg
+    from psycopg import sql
+    from psycopg.types.json import Jsonb
+except ImportError as error:
+    raise RetrievalError(
+        "an index in PostgreSQL needs psycopg: pip install 'sbir_jax[postgres]'"
+    ) from error
+
+_SCHEMA = "sbir_jax"
+_MOST_DIMENSIONS = 4000  # that an HNSW index of halfvec takes
+# Candidates by float16 products for each photo asked for, and at least; float32 ranks them again.
+_CANDIDATES, _LEAST = 4, 100
+_MOST_SEARCHED = 1000  # pgvector's limit of hnsw.ef_search
+_SECONDS = 10  # until a server that does not answer is given up
+
+_TABLES = """
+CREATE EXTENSION IF NOT EXISTS vector;
+CREATE SCHEMA IF NOT EXISTS sbir_jax;
+CREATE TABLE IF NOT EXISTS sbir_jax.indices (
+  name text PRIMARY KEY, items text NOT NULL, content text NOT NULL, manifest jsonb NOT NULL,
+  pushed timestamptz NOT NULL DEFAULT now());
+"""
+_ITEMS = """
+CREATE TABLE {table} (
+  row integer PRIMARY KEY, id text NOT NULL, root text NOT NULL, path text NOT NULL,
+  label text NOT NULL, size bigint NOT NULL, modified bigint NOT NULL,
+  vector halfvec({dim}) NOT NULL, thumbnail bytea);
+"""
+_COLUMNS = "row, id, root, path, label, size, modified, vector, thumbnail"
+
+
+class Table:
+    """An index in a database, from `Table.open`; threads may share it. See `store.Store`."""
+
+    methods = ("exact", "hnsw")
+
+    def __init__(self, address: str, name: str, connection: Any, row: tuple[str, dict]):
+        self.name = f"{_shown(address)} ({name})"
+        self.manifest = row[1]
+        self._items = sql.Identifier(_SCHEMA, row[0])
+        self._address, self._connection = address, connection
+        self._lock = threading.Lock()
+        weakref.finalize(self, connection.close)
+
+    @classmethod
+    def open(cls, address: str, name: str = "photos") -> Table:
+        """Opens the index `name` of the database at a `postgresql://` address.
+
+        Raises:
+          RetrievalError: no server, no such database or index; in one line, without the password.
+        """
+        with _explained(address):
+            connection = _connect(address)
+            there = connection.execute("SELECT to_regclass('sbir_jax.indices')").fetchone()[0]
+            names = []
+            if there is not None:
+                found = connection.execute("SELECT name, items, manifest FROM sbir_jax.indices")
+                by_name = {row[0]: row[1:] for row in found}
+                if name in by_name:
+                    return cls(address, name, connection, by_name[name])
+                names = sorted(by_name)
+            connection.close()
+        has = f"it has {', '.join(names)}" if names else "it has none"
+        raise RetrievalError(
+            f"{_shown(address)}: no index of the name {name!r} ({has}); make one: python launch.py "
+            f"index push --index=DIR --to=ADDRESS --name={name}"
+        )
+
+    def __len__(self) -> int:
+        return self.manifest["photos"]
+
+    def check(self, encoders: Encoders) -> None:
+        """Raises RetrievalError if the vectors are of other encoders; names both."""
+        check_encoders(self.name, self.manifest, encoders)
+
+    def search(
+        self, queries: np.ndarray, top: int = 20, *, method: str = "exact", label: str = ""
+    ) -> list[list[Match]]:
+        """As `Index.search`, with the methods exact and hnsw (approximate).
+
+        `label`: only photos below that folder; empty for all.
+        """
+        one_method(method, self.methods)
+        queries, top = checked(queries, (len(self), self.manifest["dim"]), top)
+        return [self._nearest(query, top, method, label) for query in queries]
+
+    def item(self, id: str) -> Item | None:
+        """The photo of that content, the first of equal ones."""
+        row = self._first("id, root, path, size, modified", id)
+        return Item(*row) if row else None
+
+    def vector(self, id: str) -> np.ndarray | None:
+        """Its vector, float32 [D]."""
+        row = self._first("vector::vector::real[]", id)
+        return np.asarray(row[0], np.float32) if row else None
+
+    def thumbnail(self, id: str) -> bytes | None:
+        """Its small JPEG."""
+        row = self._first("thumbnail", id)
+        return row[0] if row else None
+
+    def _nearest(self, query: np.ndarray, top: int, method: str, label: str) -> list[Match]:
+        depth = min(max(_CANDIDATES * top, _LEAST), len(self))
+        statement = sql.SQL(
+            "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} "
+            "WHERE %s = '' OR label = %s ORDER BY vector <=> %s::halfvec LIMIT %s"
+        ).format(self._items)
+        if not label:  # the plan of the HNSW index must not have to see through a parameter
+            statement = sql.SQL(
+                "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} "
+                "ORDER BY vector <=> %s::halfvec LIMIT %s"
+            ).format(self._items)
+        values = (*([label] * 2 if label else []), _text(query), depth)
+        with self._read() as connection, connection.transaction():
+            if method == "exact":
+                connection.execute("SET LOCAL enable_indexscan = off")
+            else:
+                # A filter may leave too few of the first candidates: then pgvector goes on.
+                connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+                searched = min(max(depth, 40), _MOST_SEARCHED)
+                connection.execute(f"SET LOCAL hnsw.ef_search = {searched}")
+            rows = connection.execute(statement, values, binary=True).fetchall()
+        # The database compares with a query rounded to float16; here with the query as it is.
+        vectors = np.asarray([row[-1] for row in rows], np.float32).reshape(-1, len(query))
+        similarities = vectors @ query
+        order = sorted(range(len(rows)), key=lambda i: (-similarities[i], rows[i][0]))[:top]
+        return [Match(float(similarities[i]), Item(*rows[i][1:6]), rows[i][0]) for i in order]
+
+    def _first(self, columns: str, id: str) -> tuple | None:
+        statement = sql.SQL("SELECT {} FROM {} WHERE id = %s ORDER BY row LIMIT 1")
+        statement = statement.format(sql.SQL(columns), self._items)
+        with self._read() as connection:
+            return connection.execute(statement, (id,), binary=True).fetchone()
+
+    @contextmanager
+    def _read(self) -> Iterator[Any]:
+        """The connection, made again if it broke since it was used last."""
+        with self._lock, _explained(self._address):
+            if self._connection.closed or self._connection.broken:
+                self._connection = _connect(self._address)
+                weakref.finalize(self, self._connection.close)
+            yield self._connection
+
+
+def push(index: Index, address: str, name: str = "photos", *, quiet: bool = False) -> bool:
+    """Copies an index into a database, in place of the one of that name if there is one.
+
+    Args:
+      index: the directory's.
+      address: `postgresql://user:password@host:port/database`.
+      name: of the index there: letters, digits, - and _.
+      quiet: without progress bar.
+
+    Returns:
+      Whether anything was written; False if the same index is there already.
+
+    Raises:
+      RetrievalError: a bad name, no server, no pgvector, or vectors too long for its HNSW index;
+        the database is as it was.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
+        raise RetrievalError(f"--name={name}: expected 1 to 60 letters, digits, - and _")
+    dim = index.manifest["dim"]
+    if dim > _MOST_DIMENSIONS:
+        raise RetrievalError(
+            f"{index.folder}: {dim} dimensions; pgvector's HNSW takes {_MOST_DIMENSIONS} at most"
+        )
+    content = hashlib.sha256(json.dumps(index.manifest, sort_keys=True).encode()).hexdigest()
+    with _explained(address), _connect(address) as connection, connection.transaction():
+        # Two pushes at once: the second waits here for the first.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('sbir_jax'))")
+        connection.execute(_TABLES)
+        old = connection.execute(
+            "SELECT items, content FROM sbir_jax.indices WHERE name = %s", (name,)
+        ).fetchone()
+        if old and old[1] == content:
+            return False
+        made = f"items_{uuid.uuid4().hex[:16]}"
+        table = sql.Identifier(_SCHEMA, made)
+        connection.execute(sql.SQL(_ITEMS).format(table=table, dim=sql.Literal(dim)))
+        _copy(connection, index, table, quiet)
+        for on in ("hnsw (vector halfvec_cosine_ops)", "btree (id)", "btree (label)"):
+            connection.execute(sql.SQL("CREATE INDEX ON {} USING " + on).format(table))
+        connection.execute(sql.SQL("ANALYZE {}").format(table))
+        connection.execute(
+            "INSERT INTO sbir_jax.indices (name, items, content, manifest) VALUES (%s, %s, %s, %s) "
+            "ON CONFLICT (name) DO UPDATE SET items = excluded.items, content = excluded.content, "
+            "manifest = excluded.manifest, pushed = now()",
+            (name, made, content, Jsonb(index.manifest)),
+        )
+        if old:
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(_SCHEMA, old[0])))
+    return True
+
+
+def label_of(item: Item) -> str:
+    """The folder of a photo below the indexed directory, its first part; "" for none."""
+    folder, slash, _ = item.path.partition("/")
+    return folder if slash else ""
+
+
+def _copy(connection: Any, index: Index, table: Any, quiet: bool) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, sql.SQL(_COLUMNS))
+    bar = tqdm(
+        index.items, desc="pushing", unit="photo", delay=2, leave=False, disable=quiet or None
+    )
+    with connection.cursor().copy(statement) as copy:
+        for row, item in enumerate(bar):
+            own = (item.id, item.root, item.path, label_of(item), item.size, item.modified)
+            copy.write_row((row, *own, _text(index.vectors[row]), index.thumbnail(item.id)))
+
+
+def _text(vector: np.ndarray) -> str:
+    return "[" + ",".join(map(str, np.asarray(vector, np.float32).tolist())) + "]"
+
+
+def _connect(address: str) -> Any:
+    return psycopg.connect(address, autocommit=True, connect_timeout=_SECONDS)
+
+
+def _shown(address: str) -> str:
+    """The address without user and password."""
+    try:
+        of = psycopg.conninfo.conninfo_to_dict(address)
+    except psycopg.Error:
+        return "postgresql://"
+    host = str(of.get("host", "localhost")).rpartition("/")[2]
+    return f"postgresql://{host}/{of.get('dbname', '')}"
+
+
+@contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """What the database says, as one line that names the database and no password."""
+    try:
+        yield
+    except psycopg.Error as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "vector" in reason and "is not available" in reason:
+            reason = "this server has no pgvector extension (0.8 or newer is needed)"
+        try:
+            password = psycopg.conninfo.conninfo_to_dict(address).get("password")
+        except psycopg.Error:
+            password = address.partition("://")[2].partition("@")[0]
+        if password:
+            reason = reason.replace(str(password), "...")
+        raise RetrievalError(f"{_shown(address)}: {reason}") from None

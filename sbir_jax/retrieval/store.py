@@ -1,0 +1,65 @@
+"""Where an index lives: a directory (`index.Index`) or a PostgreSQL database (`postgres.Table`).
+
+Search, the page and the command line use what both have in common, and nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from sbir_jax.retrieval.index import Index, Item, Match
+
+if TYPE_CHECKING:
+    from sbir_jax.retrieval.encoders import Encoders
+
+SCHEMES = ("postgresql://", "postgres://")
+
+
+class Store(Protocol):
+    """An index that can be searched.
+
+    Attributes:
+      name: how messages call it; holds no password.
+      manifest: as in `manifest.json`.
+      methods: ways to search, the exact one first.
+    """
+
+    name: str
+    manifest: dict[str, Any]
+    methods: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Photos."""
+
+    def check(self, encoders: Encoders) -> None:
+        """Raises RetrievalError if the vectors are of other encoders."""
+
+    def search(
+        self, queries: np.ndarray, top: int = 20, *, method: str = "exact", label: str = ""
+    ) -> list[list[Match]]:
+        """The `top` nearest photos of float32 [q, D], as `Index.search` describes."""
+
+    def item(self, id: str) -> Item | None:
+        """The photo of that content, the first of equal ones."""
+
+    def vector(self, id: str) -> np.ndarray | None:
+        """Its vector, float32 [D]."""
+
+    def thumbnail(self, id: str) -> bytes | None:
+        """Its small JPEG."""
+
+
+def open_store(address: str | Path, name: str = "photos") -> Store:
+    """Opens a directory, or the index `name` of a database.
+
+    Raises:
+      RetrievalError: there is none, or the database cannot be reached.
+    """
+    if str(address).startswith(SCHEMES):
+        from sbir_jax.retrieval.postgres import Table
+
+        return Table.open(str(address), name)
+    return Index.open(address)
