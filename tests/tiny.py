@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +76,7 @@ def metric_lines(workdir: Path) -> list[dict[str, Any]]:
 
 def stored(workdir: Path, which: str = "latest") -> dict[str, np.ndarray]:
     """Every array of a checkpoint, as any Orbax reader sees it, by item and path."""
+    import jax
     from orbax.checkpoint import v1 as ocp
 
     from sbir_jax.checkpoint import Checkpoints
@@ -84,9 +84,11 @@ def stored(workdir: Path, which: str = "latest") -> dict[str, np.ndarray]:
     with Checkpoints(workdir, metric="category/mAP@all", read_only=True) as checkpoints:
         step = checkpoints.find(which)
     saved, arrays = workdir.absolute() / f"checkpoints/{step}", {}
-    for item in sorted(p.name for p in saved.iterdir() if p.is_dir() and p.name in ITEMS):
-        with warnings.catch_warnings(action="ignore"):  # no sharding is given: it takes the saved
-            loaded = ocp.load(saved, checkpointable_name=item)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # wherever they were saved
+    items = {n: of for n, of in ocp.checkpointables_metadata(saved).metadata.items() if n in ITEMS}
+    for item, of in sorted(items.items()):
+        like = {p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here) for p, x in of.items()}
+        loaded = ocp.load(saved, like, checkpointable_name=item)
         arrays |= {f"{item}/{path}": np.asarray(value) for path, value in loaded.items()}
     return arrays
 
