@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -179,6 +180,61 @@ def test_what_cannot_be_opened_is_one_line_without_the_password(made, address):
         push(made[0], address, "a b")
     with pytest.raises(RetrievalError, match="method='int8'"):
         Table.open(address).search(queries(made[0], 1), 3, method="int8")
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["se@same", "se/same", "12/same", "se?same", "12?same", "se%same", "se same", "same"],
+)
+def test_no_part_of_a_password_is_repeated(password, capsys):
+    """Also where libpq takes the address apart in the wrong place, and where a flag is misspelt."""
+    address = f"postgresql://someone:{password}@127.0.0.1:1/db"
+    with pytest.raises(RetrievalError) as error:
+        open_store(address)
+    assert "same" not in str(error.value) and "\n" not in str(error.value)
+    line = error_line(capsys, "index", "push", f"--two={address}")
+    assert "--two=postgresql://someone:" in line and "same" not in line
+
+
+def test_equal_photos_come_in_row_order(address, made, tmp_path):
+    """Of 150 copies of one vector, more than there are candidates, the first, as in a directory."""
+    index = made[0]
+    copies = np.repeat(index.vectors[:1], 150, axis=0)
+    items = [index.items[0]._replace(id=f"{row:020}", path=f"{row:03}.jpg") for row in range(150)]
+    manifest = index.manifest | {"photos": 150}
+    same = type(index)(tmp_path, manifest, items, copies)
+    assert push(same, address, "same", quiet=True)
+    (found,) = Table.open(address, "same").search(queries(index, 1), 7)
+    assert [match.row for match in found] == list(range(7))
+
+
+def test_hnsw_answers_by_its_index(address, made, tmp_path):
+    """The database counts a scan of the HNSW index for each approximate query and none for an exact
+    one; the first finds nearly all that the second does."""
+    index, rng = made[0], np.random.default_rng(3)
+    vectors = rng.normal(size=(2000, index.vectors.shape[1]))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    items = [index.items[0]._replace(id=f"{row:020}", path=f"{row:04}.jpg") for row in range(2000)]
+    many = type(index)(tmp_path, index.manifest | {"photos": 2000}, items, vectors)
+    push(many, address, "many", quiet=True)
+    table, asked = Table.open(address, "many"), vectors[:20].astype(np.float32)
+    exact = [[m.row for m in own] for own in table.search(asked, 10)]
+    assert exact == [[m.row for m in own] for own in many.search(asked, 10)]
+    found = [[m.row for m in own] for own in table.search(asked, 10, method="hnsw")]
+    shared = [len(set(own) & set(other)) / 10 for own, other in zip(found, exact, strict=True)]
+    assert np.mean(shared) > 0.9
+    scanned = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname ~ 'vector_idx'"
+    with psycopg.connect(address, autocommit=True) as connection:
+        name = connection.execute("SELECT items FROM sbir_jax.indices WHERE name = 'many'")
+        scanned += f" AND relname = '{name.fetchone()[0]}'"
+        table._connection.close()  # statistics are told when a session ends
+        for _ in range(50):
+            connection.execute("SELECT pg_stat_clear_snapshot()")
+            count = connection.execute(scanned).fetchone()[0]
+            if count:
+                break
+            time.sleep(0.1)
+    assert count == 20  # one of each approximate query, none of exact ones
 
 
 def test_other_encoders_are_refused(made, table, monkeypatch):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 try:
     import psycopg
     from psycopg import sql
+    from psycopg.conninfo import conninfo_to_dict
     from psycopg.types.json import Jsonb
 except ImportError as error:
     raise RetrievalError(
@@ -131,31 +132,33 @@ class Table:
         return row[0] if row else None
 
     def _nearest(self, query: np.ndarray, top: int, method: str, label: str) -> list[Match]:
-        depth = min(max(_CANDIDATES * top, _LEAST), len(self))
+        exact, depth = method == "exact", min(max(_CANDIDATES * top, _LEAST), len(self))
+        # Exact is by the query as it is and in float32; the index holds float16 only.
+        order = "vector::vector <#> {}::vector, row" if exact else "vector <=> {}::halfvec"
         statement = sql.SQL(
-            "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} "
-            "WHERE %s = '' OR label = %s ORDER BY vector <=> %s::halfvec LIMIT %s"
-        ).format(self._items)
-        if not label:  # the plan of the HNSW index must not have to see through a parameter
-            statement = sql.SQL(
-                "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} "
-                "ORDER BY vector <=> %s::halfvec LIMIT %s"
-            ).format(self._items)
-        values = (*([label] * 2 if label else []), _text(query), depth)
+            "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} {} "
+            f"ORDER BY {order} LIMIT {{}}"
+        ).format(
+            self._items,
+            # Not a condition that is always true: the plan of the index would not see through it.
+            sql.SQL("WHERE label = {}").format(sql.Placeholder()) if label else sql.SQL(""),
+            sql.Placeholder(),
+            sql.Placeholder(),
+        )
+        values = (*([label] if label else []), _text(query), top if exact else depth)
         with self._read() as connection, connection.transaction():
-            if method == "exact":
-                connection.execute("SET LOCAL enable_indexscan = off")
-            else:
+            if not exact:
                 # A filter may leave too few of the first candidates: then pgvector goes on.
                 connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
                 searched = min(max(depth, 40), _MOST_SEARCHED)
                 connection.execute(f"SET LOCAL hnsw.ef_search = {searched}")
+                if not label:  # of few photos the database would rather look at all
+                    connection.execute("SET LOCAL enable_seqscan = off")
             rows = connection.execute(statement, values, binary=True).fetchall()
-        # The database compares with a query rounded to float16; here with the query as it is.
         vectors = np.asarray([row[-1] for row in rows], np.float32).reshape(-1, len(query))
         similarities = vectors @ query
-        order = sorted(range(len(rows)), key=lambda i: (-similarities[i], rows[i][0]))[:top]
-        return [Match(float(similarities[i]), Item(*rows[i][1:6]), rows[i][0]) for i in order]
+        best = sorted(range(len(rows)), key=lambda i: (-similarities[i], rows[i][0]))[:top]
+        return [Match(float(similarities[i]), Item(*rows[i][1:6]), rows[i][0]) for i in best]
 
     def _first(self, columns: str, id: str) -> tuple | None:
         statement = sql.SQL("SELECT {} FROM {} WHERE id = %s ORDER BY row LIMIT 1")
@@ -246,32 +249,43 @@ def _text(vector: np.ndarray) -> str:
 
 
 def _connect(address: str) -> Any:
+    _check_address(address)
     return psycopg.connect(address, autocommit=True, connect_timeout=_SECONDS)
 
 
-def _shown(address: str) -> str:
-    """The address without user and password."""
+def _check_address(address: str) -> None:
+    """Refuses what libpq would take apart in the wrong place, and then repeat.
+
+    Of `user:pass@word@host` it says that the host word@host is not known.
+    """
     try:
-        of = psycopg.conninfo.conninfo_to_dict(address)
+        of = {name: str(value) for name, value in conninfo_to_dict(address).items()}
+        good = "@" not in of.get("host", "") + of.get("dbname", "")
+        good = good and re.fullmatch(r"[\d,]*", of.get("port", ""))
     except psycopg.Error:
-        return "postgresql://"
+        good = False
+    if not good:
+        raise RetrievalError(
+            "the database's address cannot be read; expected "
+            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and in the password %40 for @, "
+            "%2F for / and %25 for %"
+        )
+
+
+def _shown(address: str) -> str:
+    """An address that was checked, without user and password."""
+    of = conninfo_to_dict(address)
     host = str(of.get("host", "localhost")).rpartition("/")[2]
     return f"postgresql://{host}/{of.get('dbname', '')}"
 
 
 @contextmanager
 def _explained(address: str) -> Iterator[None]:
-    """What the database says, as one line that names the database and no password."""
+    """What the database says, as one line that names the database; libpq says no password."""
     try:
         yield
     except psycopg.Error as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if "vector" in reason and "is not available" in reason:
             reason = "this server has no pgvector extension (0.8 or newer is needed)"
-        try:
-            password = psycopg.conninfo.conninfo_to_dict(address).get("password")
-        except psycopg.Error:
-            password = address.partition("://")[2].partition("@")[0]
-        if password:
-            reason = reason.replace(str(password), "...")
         raise RetrievalError(f"{_shown(address)}: {reason}") from None
