@@ -91,7 +91,7 @@ def test_a_photo_is_there_whole(made, table):
         assert table.item(item.id) == index.item(item.id)
         np.testing.assert_array_equal(table.vector(item.id), index.vector(item.id))
         assert table.thumbnail(item.id) == index.thumbnail(item.id) is not None
-    for id in ("0" * 20, "'; DROP TABLE sbir_jax.indices; --"):
+    for id in ("0" * 20, "\0", "'; DROP TABLE sbir_jax.indices; --"):
         assert table.item(id) is table.vector(id) is table.thumbnail(id) is None
     assert len(table.search(queries(index, 1), 3)[0]) == 3
 
@@ -129,6 +129,25 @@ def test_a_push_replaces_the_old_one_whole(made, address, finished, tmp_path):
         ).fetchone()[0]
         names = connection.execute("SELECT count(*) FROM sbir_jax.indices").fetchone()[0]
     assert tables == names
+
+
+def test_who_reads_follows_a_push(made, address, tmp_path):
+    """An open index answers of what was pushed in its place, unless that is of other encoders."""
+    index, encoders = made
+    push(index, address, "followed", quiet=True)
+    reader = Table.open(address, "followed")
+    assert len(reader.search(queries(index, 1), 40)[0]) == 30
+    for i in range(3):
+        save(photo(200 + i, size=(36, 36)), tmp_path / f"photos/{i}.png")
+    other = type(index).build(tmp_path / "photos", encoders, tmp_path / "index")
+    push(other, address, "followed", quiet=True)
+    found = {match.item for match in reader.search(queries(index, 1), 40)[0]}
+    assert found == set(other.items) and len(reader) == 3
+    manifest = other.manifest | {"encoders": other.manifest["encoders"] | {"weights": "x"}}
+    strange = type(index)(other.folder, manifest, other.items, other.vectors)
+    push(strange, address, "followed", quiet=True)
+    with pytest.raises(RetrievalError, match="is of other encoders now"):
+        reader.search(queries(index, 1), 3)
 
 
 def test_an_interrupted_push_leaves_the_old_one(made, address, monkeypatch):
@@ -269,8 +288,9 @@ def test_the_command_line_pushes_and_searches(made, address, capsys, tmp_path):
     assert "--to=mysql: expected postgresql://" in line
 
 
-def test_the_page_runs_on_a_database(made, table, tmp_path):
-    """Search, more like this, thumbnails and health over HTTP equal those of the directory."""
+def test_the_page_runs_on_a_database(made, table, address):
+    """Search, more like this, thumbnails and health over HTTP equal those of the directory; a
+    connection that is lost costs one query, which says nothing of the database."""
     from starlette.testclient import TestClient
 
     from sbir_jax.retrieval.app import Server
@@ -290,4 +310,12 @@ def test_the_page_runs_on_a_database(made, table, tmp_path):
             answers.append(([r["id"] for r in found], [r["id"] for r in similar]))
             assert picture.content == index.thumbnail(first) and gone == 404
             assert client.get("/api/health").json()["photos"] == 30
+            if store is table:
+                with psycopg.connect(address, autocommit=True) as other:
+                    pid = table._connection.info.backend_pid
+                    other.execute("SELECT pg_terminate_backend(%s)", (pid,))
+                lost = client.post("/api/search", json=stroke)
+                assert lost.status_code == 503
+                assert lost.json() == {"error": "the index does not answer"}
+                assert client.post("/api/search", json=stroke).json()["results"] == found
     assert answers[0] == answers[1]

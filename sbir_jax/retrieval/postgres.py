@@ -14,7 +14,7 @@ import re
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ class Table:
         self.name = f"{_shown(address)} ({name})"
         self.manifest = row[1]
         self._items = sql.Identifier(_SCHEMA, row[0])
-        self._address, self._connection = address, connection
+        self._address, self._name, self._connection = address, name, connection
         self._lock = threading.Lock()
         weakref.finalize(self, connection.close)
 
@@ -83,16 +83,11 @@ class Table:
         """
         with _explained(address):
             connection = _connect(address)
-            there = connection.execute("SELECT to_regclass('sbir_jax.indices')").fetchone()[0]
-            names = []
-            if there is not None:
-                found = connection.execute("SELECT name, items, manifest FROM sbir_jax.indices")
-                by_name = {row[0]: row[1:] for row in found}
-                if name in by_name:
-                    return cls(address, name, connection, by_name[name])
-                names = sorted(by_name)
+            pushed = _pushed(connection)
+            if name in pushed:
+                return cls(address, name, connection, pushed[name])
             connection.close()
-        has = f"it has {', '.join(names)}" if names else "it has none"
+        has = f"it has {', '.join(sorted(pushed))}" if pushed else "it has none"
         raise RetrievalError(
             f"{_shown(address)}: no index of the name {name!r} ({has}); make one: python launch.py "
             f"index push --index=DIR --to=ADDRESS --name={name}"
@@ -134,46 +129,67 @@ class Table:
     def _nearest(self, query: np.ndarray, top: int, method: str, label: str) -> list[Match]:
         exact, depth = method == "exact", min(max(_CANDIDATES * top, _LEAST), len(self))
         # Exact is by the query as it is and in float32; the index holds float16 only.
-        order = "vector::vector <#> {}::vector, row" if exact else "vector <=> {}::halfvec"
-        statement = sql.SQL(
-            "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} {} "
-            f"ORDER BY {order} LIMIT {{}}"
-        ).format(
-            self._items,
+        order = "vector::vector <#> %s::vector, row" if exact else "vector <=> %s::halfvec"
+        settings = []
+        if not exact:
+            searched = min(max(depth, 40), _MOST_SEARCHED)
+            # A filter may leave too few of the first candidates: then pgvector goes on.
+            settings = [f"hnsw.ef_search = {searched}", "hnsw.iterative_scan = strict_order"]
+            # Of few photos the database would rather look at all.
+            settings += [] if label else ["enable_seqscan = off"]
+        rows = self._fetch(
+            "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} "
             # Not a condition that is always true: the plan of the index would not see through it.
-            sql.SQL("WHERE label = {}").format(sql.Placeholder()) if label else sql.SQL(""),
-            sql.Placeholder(),
-            sql.Placeholder(),
+            f"{'WHERE label = %s' if label else ''} ORDER BY {order} LIMIT %s",
+            (*([label] if label else []), _text(query), top if exact else depth),
+            settings,
         )
-        values = (*([label] if label else []), _text(query), top if exact else depth)
-        with self._read() as connection, connection.transaction():
-            if not exact:
-                # A filter may leave too few of the first candidates: then pgvector goes on.
-                connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-                searched = min(max(depth, 40), _MOST_SEARCHED)
-                connection.execute(f"SET LOCAL hnsw.ef_search = {searched}")
-                if not label:  # of few photos the database would rather look at all
-                    connection.execute("SET LOCAL enable_seqscan = off")
-            rows = connection.execute(statement, values, binary=True).fetchall()
         vectors = np.asarray([row[-1] for row in rows], np.float32).reshape(-1, len(query))
         similarities = vectors @ query
         best = sorted(range(len(rows)), key=lambda i: (-similarities[i], rows[i][0]))[:top]
         return [Match(float(similarities[i]), Item(*rows[i][1:6]), rows[i][0]) for i in best]
 
     def _first(self, columns: str, id: str) -> tuple | None:
-        statement = sql.SQL("SELECT {} FROM {} WHERE id = %s ORDER BY row LIMIT 1")
-        statement = statement.format(sql.SQL(columns), self._items)
-        with self._read() as connection:
-            return connection.execute(statement, (id,), binary=True).fetchone()
+        if "\0" in id:  # text of PostgreSQL has none; a client may
+            return None
+        rows = self._fetch(f"SELECT {columns} FROM {{}} WHERE id = %s ORDER BY row LIMIT 1", (id,))
+        return rows[0] if rows else None
 
-    @contextmanager
-    def _read(self) -> Iterator[Any]:
-        """The connection, made again if it broke since it was used last."""
+    def _fetch(self, statement: str, values: tuple, settings: Sequence[str] = ()) -> list[tuple]:
+        """All rows of a statement on the table, `{}`; connects again after the connection broke."""
         with self._lock, _explained(self._address):
             if self._connection.closed or self._connection.broken:
                 self._connection = _connect(self._address)
                 weakref.finalize(self, self._connection.close)
-            yield self._connection
+            try:
+                return self._executed(statement, values, settings)
+            except psycopg.errors.UndefinedTable:  # pushed again since: another table is there now
+                self._follow()
+                return self._executed(statement, values, settings)
+
+    def _executed(self, statement: str, values: tuple, settings: Sequence[str]) -> list[tuple]:
+        with self._connection.transaction():
+            for setting in settings:
+                self._connection.execute(f"SET LOCAL {setting}")
+            query = sql.SQL(statement).format(self._items)
+            return self._connection.execute(query, values, binary=True).fetchall()
+
+    def _follow(self) -> None:
+        """Goes over to what was pushed in place of this index, if it is of the same encoders."""
+        found = _pushed(self._connection).get(self._name)
+        if found is None:
+            raise RetrievalError(f"{self.name}: is not there any more")
+        if found[1]["encoders"] != self.manifest["encoders"]:
+            raise RetrievalError(f"{self.name}: is of other encoders now; open it again")
+        self._items, self.manifest = sql.Identifier(_SCHEMA, found[0]), found[1]
+
+
+def _pushed(connection: Any) -> dict[str, tuple[str, dict]]:
+    """The table and the manifest of each index of a database, by name."""
+    if connection.execute("SELECT to_regclass('sbir_jax.indices')").fetchone()[0] is None:
+        return {}
+    found = connection.execute("SELECT name, items, manifest FROM sbir_jax.indices")
+    return {name: (items, manifest) for name, items, manifest in found}
 
 
 def push(index: Index, address: str, name: str = "photos", *, quiet: bool = False) -> bool:
