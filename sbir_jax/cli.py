@@ -25,6 +25,9 @@ HELP = ("help", "--help", "-h", "-help", "--helpfull", "--helpshort")
 Given = dict[str, str | bool]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or none allowed
 
+# A password in an address, `://user:password@` or `password=`: no message repeats it.
+_SECRET = re.compile(r"(://[^\s:/@]*:).*(?=@)|(password=)[^\s&]*")
+
 
 class UsageError(Exception):
     """A command line that cannot work; the message is one line."""
@@ -118,7 +121,7 @@ def run(
 
 
 def _fail(error: object, *, code: int) -> int:
-    text = " ".join(str(error).split()).removeprefix("flag ")
+    text = _SECRET.sub(r"\1\2...", " ".join(str(error).split()).removeprefix("flag "))
     print(f"launch.py: {text}", file=sys.stderr)
     return code
 

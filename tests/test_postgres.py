@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_a_photo_is_there_whole(made, table):
         assert table.item(item.id) == index.item(item.id)
         np.testing.assert_array_equal(table.vector(item.id), index.vector(item.id))
         assert table.thumbnail(item.id) == index.thumbnail(item.id) is not None
-    for id in ("0" * 20, "'; DROP TABLE sbir_jax.indices; --"):
+    for id in ("0" * 20, "\0", "'; DROP TABLE sbir_jax.indices; --"):
         assert table.item(id) is table.vector(id) is table.thumbnail(id) is None
     assert len(table.search(queries(index, 1), 3)[0]) == 3
 
@@ -128,6 +129,25 @@ def test_a_push_replaces_the_old_one_whole(made, address, finished, tmp_path):
         ).fetchone()[0]
         names = connection.execute("SELECT count(*) FROM sbir_jax.indices").fetchone()[0]
     assert tables == names
+
+
+def test_who_reads_follows_a_push(made, address, tmp_path):
+    """An open index answers of what was pushed in its place, unless that is of other encoders."""
+    index, encoders = made
+    push(index, address, "followed", quiet=True)
+    reader = Table.open(address, "followed")
+    assert len(reader.search(queries(index, 1), 40)[0]) == 30
+    for i in range(3):
+        save(photo(200 + i, size=(36, 36)), tmp_path / f"photos/{i}.png")
+    other = type(index).build(tmp_path / "photos", encoders, tmp_path / "index")
+    push(other, address, "followed", quiet=True)
+    found = {match.item for match in reader.search(queries(index, 1), 40)[0]}
+    assert found == set(other.items) and len(reader) == 3
+    manifest = other.manifest | {"encoders": other.manifest["encoders"] | {"weights": "x"}}
+    strange = type(index)(other.folder, manifest, other.items, other.vectors)
+    push(strange, address, "followed", quiet=True)
+    with pytest.raises(RetrievalError, match="is of other encoders now"):
+        reader.search(queries(index, 1), 3)
 
 
 def test_an_interrupted_push_leaves_the_old_one(made, address, monkeypatch):
@@ -181,6 +201,61 @@ def test_what_cannot_be_opened_is_one_line_without_the_password(made, address):
         Table.open(address).search(queries(made[0], 1), 3, method="int8")
 
 
+@pytest.mark.parametrize(
+    "password",
+    ["se@same", "se/same", "12/same", "se?same", "12?same", "se%same", "se same", "same"],
+)
+def test_no_part_of_a_password_is_repeated(password, capsys):
+    """Also where libpq takes the address apart in the wrong place, and where a flag is misspelt."""
+    address = f"postgresql://someone:{password}@127.0.0.1:1/db"
+    with pytest.raises(RetrievalError) as error:
+        open_store(address)
+    assert "same" not in str(error.value) and "\n" not in str(error.value)
+    line = error_line(capsys, "index", "push", f"--two={address}")
+    assert "--two=postgresql://someone:" in line and "same" not in line
+
+
+def test_equal_photos_come_in_row_order(address, made, tmp_path):
+    """Of 150 copies of one vector, more than there are candidates, the first, as in a directory."""
+    index = made[0]
+    copies = np.repeat(index.vectors[:1], 150, axis=0)
+    items = [index.items[0]._replace(id=f"{row:020}", path=f"{row:03}.jpg") for row in range(150)]
+    manifest = index.manifest | {"photos": 150}
+    same = type(index)(tmp_path, manifest, items, copies)
+    assert push(same, address, "same", quiet=True)
+    (found,) = Table.open(address, "same").search(queries(index, 1), 7)
+    assert [match.row for match in found] == list(range(7))
+
+
+def test_hnsw_answers_by_its_index(address, made, tmp_path):
+    """The database counts a scan of the HNSW index for each approximate query and none for an exact
+    one; the first finds nearly all that the second does."""
+    index, rng = made[0], np.random.default_rng(3)
+    vectors = rng.normal(size=(2000, index.vectors.shape[1]))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    items = [index.items[0]._replace(id=f"{row:020}", path=f"{row:04}.jpg") for row in range(2000)]
+    many = type(index)(tmp_path, index.manifest | {"photos": 2000}, items, vectors)
+    push(many, address, "many", quiet=True)
+    table, asked = Table.open(address, "many"), vectors[:20].astype(np.float32)
+    exact = [[m.row for m in own] for own in table.search(asked, 10)]
+    assert exact == [[m.row for m in own] for own in many.search(asked, 10)]
+    found = [[m.row for m in own] for own in table.search(asked, 10, method="hnsw")]
+    shared = [len(set(own) & set(other)) / 10 for own, other in zip(found, exact, strict=True)]
+    assert np.mean(shared) > 0.9
+    scanned = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname ~ 'vector_idx'"
+    with psycopg.connect(address, autocommit=True) as connection:
+        name = connection.execute("SELECT items FROM sbir_jax.indices WHERE name = 'many'")
+        scanned += f" AND relname = '{name.fetchone()[0]}'"
+        table._connection.close()  # statistics are told when a session ends
+        for _ in range(50):
+            connection.execute("SELECT pg_stat_clear_snapshot()")
+            count = connection.execute(scanned).fetchone()[0]
+            if count:
+                break
+            time.sleep(0.1)
+    assert count == 20  # one of each approximate query, none of exact ones
+
+
 def test_other_encoders_are_refused(made, table, monkeypatch):
     """Names the database and both encoders, as a directory does."""
     _, encoders = made
@@ -213,8 +288,9 @@ def test_the_command_line_pushes_and_searches(made, address, capsys, tmp_path):
     assert "--to=mysql: expected postgresql://" in line
 
 
-def test_the_page_runs_on_a_database(made, table, tmp_path):
-    """Search, more like this, thumbnails and health over HTTP equal those of the directory."""
+def test_the_page_runs_on_a_database(made, table, address):
+    """Search, more like this, thumbnails and health over HTTP equal those of the directory; a
+    connection that is lost costs one query, which says nothing of the database."""
     from starlette.testclient import TestClient
 
     from sbir_jax.retrieval.app import Server
@@ -234,4 +310,12 @@ def test_the_page_runs_on_a_database(made, table, tmp_path):
             answers.append(([r["id"] for r in found], [r["id"] for r in similar]))
             assert picture.content == index.thumbnail(first) and gone == 404
             assert client.get("/api/health").json()["photos"] == 30
+            if store is table:
+                with psycopg.connect(address, autocommit=True) as other:
+                    pid = table._connection.info.backend_pid
+                    other.execute("SELECT pg_terminate_backend(%s)", (pid,))
+                lost = client.post("/api/search", json=stroke)
+                assert lost.status_code == 503
+                assert lost.json() == {"error": "the index does not answer"}
+                assert client.post("/api/search", json=stroke).json()["results"] == found
     assert answers[0] == answers[1]

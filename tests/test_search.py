@@ -231,7 +231,7 @@ def test_index_verb_adds_updates_and_removes(finished, small_model, tmp_path, ca
         (["search", "--index=x", "--method=exat", "a.png"], 2, "did you mean 'exact'"),
         (["search", "--index=x", "--tpo=3", "a.png"], 2, "--top"),
         (["search", "--index=x", "launch.py"], 1, "no index there (no manifest.json)"),
-        (["index", "--out=x"], 2, "missing --photos or --remove"),
+        (["index", "--out=x"], 2, "--out: goes with --photos or --remove"),
         (["index", "--photos=x"], 2, "missing --out=DIR"),
         (["index", "--photos=x", "--out=y"], 2, "missing --workdir=DIR"),
         (["index", "--photos=x", "--out=y", "--workdir=none"], 1, "no run there"),

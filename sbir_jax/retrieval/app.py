@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sbir_jax import __version__
+from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders
 from sbir_jax.retrieval.engine import Engine, Query
 from sbir_jax.retrieval.guard import Counts, Guard, Rate
@@ -75,7 +77,11 @@ class Server:
         self.app = Starlette(
             routes=routes,
             middleware=[Middleware(Guard, counts=self.counts, hosts=hosts)],
-            exception_handlers={RequestError: _refused, HTTPException: _http_error},
+            exception_handlers={
+                RequestError: _refused,
+                RetrievalError: _unanswered,
+                HTTPException: _http_error,
+            },
             lifespan=self._lifespan,
         )
 
@@ -223,6 +229,12 @@ def _json(value: dict, status: int = 200, headers: dict[str, str] | None = None)
 async def _refused(_request: Request, error: RequestError) -> Response:
     retry = {"retry-after": "1"} if error.status in (429, 503) else {}
     return _json({"error": error.reason}, error.status, retry)
+
+
+async def _unanswered(_request: Request, error: RetrievalError) -> Response:
+    """The database is gone, say: its address is for the console, not for the client."""
+    print(error, file=sys.stderr, flush=True)
+    return _json({"error": "the index does not answer"}, 503, {"retry-after": "1"})
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:

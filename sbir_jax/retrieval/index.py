@@ -203,8 +203,10 @@ class Index:
 
     def thumbnail(self, id: str) -> bytes | None:
         """Its small JPEG."""
+        if id not in self._rows:  # it may come from a client: no path is made of it
+            return None
         file = thumbnail_file(self.folder, id)
-        return file.read_bytes() if id in self._rows and file.is_file() else None
+        return file.read_bytes() if file.is_file() else None
 
 
 def check_encoders(name: str, manifest: Mapping[str, Any], encoders: Encoders) -> None:

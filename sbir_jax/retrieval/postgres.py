@@ -14,7 +14,7 @@ import re
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 try:
     import psycopg
     from psycopg import sql
+    from psycopg.conninfo import conninfo_to_dict
     from psycopg.types.json import Jsonb
 except ImportError as error:
     raise RetrievalError(
@@ -69,7 +70,7 @@ class Table:
         self.name = f"{_shown(address)} ({name})"
         self.manifest = row[1]
         self._items = sql.Identifier(_SCHEMA, row[0])
-        self._address, self._connection = address, connection
+        self._address, self._name, self._connection = address, name, connection
         self._lock = threading.Lock()
         weakref.finalize(self, connection.close)
 
@@ -82,16 +83,11 @@ class Table:
         """
         with _explained(address):
             connection = _connect(address)
-            there = connection.execute("SELECT to_regclass('sbir_jax.indices')").fetchone()[0]
-            names = []
-            if there is not None:
-                found = connection.execute("SELECT name, items, manifest FROM sbir_jax.indices")
-                by_name = {row[0]: row[1:] for row in found}
-                if name in by_name:
-                    return cls(address, name, connection, by_name[name])
-                names = sorted(by_name)
+            pushed = _pushed(connection)
+            if name in pushed:
+                return cls(address, name, connection, pushed[name])
             connection.close()
-        has = f"it has {', '.join(names)}" if names else "it has none"
+        has = f"it has {', '.join(sorted(pushed))}" if pushed else "it has none"
         raise RetrievalError(
             f"{_shown(address)}: no index of the name {name!r} ({has}); make one: python launch.py "
             f"index push --index=DIR --to=ADDRESS --name={name}"
@@ -131,46 +127,69 @@ class Table:
         return row[0] if row else None
 
     def _nearest(self, query: np.ndarray, top: int, method: str, label: str) -> list[Match]:
-        depth = min(max(_CANDIDATES * top, _LEAST), len(self))
-        statement = sql.SQL(
+        exact, depth = method == "exact", min(max(_CANDIDATES * top, _LEAST), len(self))
+        # Exact is by the query as it is and in float32; the index holds float16 only.
+        order = "vector::vector <#> %s::vector, row" if exact else "vector <=> %s::halfvec"
+        settings = []
+        if not exact:
+            searched = min(max(depth, 40), _MOST_SEARCHED)
+            # A filter may leave too few of the first candidates: then pgvector goes on.
+            settings = [f"hnsw.ef_search = {searched}", "hnsw.iterative_scan = strict_order"]
+            # Of few photos the database would rather look at all.
+            settings += [] if label else ["enable_seqscan = off"]
+        rows = self._fetch(
             "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} "
-            "WHERE %s = '' OR label = %s ORDER BY vector <=> %s::halfvec LIMIT %s"
-        ).format(self._items)
-        if not label:  # the plan of the HNSW index must not have to see through a parameter
-            statement = sql.SQL(
-                "SELECT row, id, root, path, size, modified, vector::vector::real[] FROM {} "
-                "ORDER BY vector <=> %s::halfvec LIMIT %s"
-            ).format(self._items)
-        values = (*([label] * 2 if label else []), _text(query), depth)
-        with self._read() as connection, connection.transaction():
-            if method == "exact":
-                connection.execute("SET LOCAL enable_indexscan = off")
-            else:
-                # A filter may leave too few of the first candidates: then pgvector goes on.
-                connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-                searched = min(max(depth, 40), _MOST_SEARCHED)
-                connection.execute(f"SET LOCAL hnsw.ef_search = {searched}")
-            rows = connection.execute(statement, values, binary=True).fetchall()
-        # The database compares with a query rounded to float16; here with the query as it is.
+            # Not a condition that is always true: the plan of the index would not see through it.
+            f"{'WHERE label = %s' if label else ''} ORDER BY {order} LIMIT %s",
+            (*([label] if label else []), _text(query), top if exact else depth),
+            settings,
+        )
         vectors = np.asarray([row[-1] for row in rows], np.float32).reshape(-1, len(query))
         similarities = vectors @ query
-        order = sorted(range(len(rows)), key=lambda i: (-similarities[i], rows[i][0]))[:top]
-        return [Match(float(similarities[i]), Item(*rows[i][1:6]), rows[i][0]) for i in order]
+        best = sorted(range(len(rows)), key=lambda i: (-similarities[i], rows[i][0]))[:top]
+        return [Match(float(similarities[i]), Item(*rows[i][1:6]), rows[i][0]) for i in best]
 
     def _first(self, columns: str, id: str) -> tuple | None:
-        statement = sql.SQL("SELECT {} FROM {} WHERE id = %s ORDER BY row LIMIT 1")
-        statement = statement.format(sql.SQL(columns), self._items)
-        with self._read() as connection:
-            return connection.execute(statement, (id,), binary=True).fetchone()
+        if "\0" in id:  # text of PostgreSQL has none; a client may
+            return None
+        rows = self._fetch(f"SELECT {columns} FROM {{}} WHERE id = %s ORDER BY row LIMIT 1", (id,))
+        return rows[0] if rows else None
 
-    @contextmanager
-    def _read(self) -> Iterator[Any]:
-        """The connection, made again if it broke since it was used last."""
+    def _fetch(self, statement: str, values: tuple, settings: Sequence[str] = ()) -> list[tuple]:
+        """All rows of a statement on the table, `{}`; connects again after the connection broke."""
         with self._lock, _explained(self._address):
             if self._connection.closed or self._connection.broken:
                 self._connection = _connect(self._address)
                 weakref.finalize(self, self._connection.close)
-            yield self._connection
+            try:
+                return self._executed(statement, values, settings)
+            except psycopg.errors.UndefinedTable:  # pushed again since: another table is there now
+                self._follow()
+                return self._executed(statement, values, settings)
+
+    def _executed(self, statement: str, values: tuple, settings: Sequence[str]) -> list[tuple]:
+        with self._connection.transaction():
+            for setting in settings:
+                self._connection.execute(f"SET LOCAL {setting}")
+            query = sql.SQL(statement).format(self._items)
+            return self._connection.execute(query, values, binary=True).fetchall()
+
+    def _follow(self) -> None:
+        """Goes over to what was pushed in place of this index, if it is of the same encoders."""
+        found = _pushed(self._connection).get(self._name)
+        if found is None:
+            raise RetrievalError(f"{self.name}: is not there any more")
+        if found[1]["encoders"] != self.manifest["encoders"]:
+            raise RetrievalError(f"{self.name}: is of other encoders now; open it again")
+        self._items, self.manifest = sql.Identifier(_SCHEMA, found[0]), found[1]
+
+
+def _pushed(connection: Any) -> dict[str, tuple[str, dict]]:
+    """The table and the manifest of each index of a database, by name."""
+    if connection.execute("SELECT to_regclass('sbir_jax.indices')").fetchone()[0] is None:
+        return {}
+    found = connection.execute("SELECT name, items, manifest FROM sbir_jax.indices")
+    return {name: (items, manifest) for name, items, manifest in found}
 
 
 def push(index: Index, address: str, name: str = "photos", *, quiet: bool = False) -> bool:
@@ -246,32 +265,43 @@ def _text(vector: np.ndarray) -> str:
 
 
 def _connect(address: str) -> Any:
+    _check_address(address)
     return psycopg.connect(address, autocommit=True, connect_timeout=_SECONDS)
 
 
-def _shown(address: str) -> str:
-    """The address without user and password."""
+def _check_address(address: str) -> None:
+    """Refuses what libpq would take apart in the wrong place, and then repeat.
+
+    Of `user:pass@word@host` it says that the host word@host is not known.
+    """
     try:
-        of = psycopg.conninfo.conninfo_to_dict(address)
+        of = {name: str(value) for name, value in conninfo_to_dict(address).items()}
+        good = "@" not in of.get("host", "") + of.get("dbname", "")
+        good = good and re.fullmatch(r"[\d,]*", of.get("port", ""))
     except psycopg.Error:
-        return "postgresql://"
+        good = False
+    if not good:
+        raise RetrievalError(
+            "the database's address cannot be read; expected "
+            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and in the password %40 for @, "
+            "%2F for / and %25 for %"
+        )
+
+
+def _shown(address: str) -> str:
+    """An address that was checked, without user and password."""
+    of = conninfo_to_dict(address)
     host = str(of.get("host", "localhost")).rpartition("/")[2]
     return f"postgresql://{host}/{of.get('dbname', '')}"
 
 
 @contextmanager
 def _explained(address: str) -> Iterator[None]:
-    """What the database says, as one line that names the database and no password."""
+    """What the database says, as one line that names the database; libpq says no password."""
     try:
         yield
     except psycopg.Error as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if "vector" in reason and "is not available" in reason:
             reason = "this server has no pgvector extension (0.8 or newer is needed)"
-        try:
-            password = psycopg.conninfo.conninfo_to_dict(address).get("password")
-        except psycopg.Error:
-            password = address.partition("://")[2].partition("@")[0]
-        if password:
-            reason = reason.replace(str(password), "...")
         raise RetrievalError(f"{_shown(address)}: {reason}") from None
