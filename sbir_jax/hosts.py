@@ -47,6 +47,8 @@ def together(where: Meeting | None, *, wait_s: float = _JOIN_S) -> Iterator[None
             where.process,
             initialization_timeout=int(wait_s) + 60,  # the timer is first
             shutdown_timeout_seconds=_LEAVE_S,
+            # Else process 0 listens on every address of its host.
+            coordinator_bind_address=where.coordinator if _is_loopback(where) else None,
             # Given coordinates are all there is: no cluster is looked for.
             cluster_detection_method="deactivate" if where.coordinator else None,
         )
@@ -59,6 +61,10 @@ def together(where: Meeting | None, *, wait_s: float = _JOIN_S) -> Iterator[None
         late.cancel()
     yield
     wait("the run is over")  # so that no one leaves long before the last
+
+
+def _is_loopback(where: Meeting) -> bool:
+    return where.coordinator.startswith(("127.", "localhost:", "[::1]:"))
 
 
 def _give_up(where: Meeting, wait_s: float) -> None:

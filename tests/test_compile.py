@@ -124,15 +124,22 @@ def test_a_real_allocation_that_fails_is_explained_and_other_errors_are_not():
 def test_advice_names_only_what_the_run_can_still_do(tmp_path):
     """A chunk must divide the batch and the devices; what is done already is not advised."""
     run = tiny_run(tmp_path, {"data.batch_size": 64})
-    words = "config.train.chunk=16, config.data.batch_size below 64, config.model.dtype=bfloat16"
+    words = (
+        "config.train.chunk=16, config.data.batch_size below 64, config.model.remat=blocks, "
+        "config.model.dtype=bfloat16"
+    )
     assert advice(run, devices=1).startswith(words)
+    assert "config.train.fsdp" not in advice(run, devices=1)
+    assert "config.train.fsdp=True" in advice(run, devices=8)
     assert "config.data.cache=host" in advice(run, devices=1)
     run = tiny_run(
         tmp_path,
         {
             "data.batch_size": 24,
             "train.chunk": 8,
+            "train.fsdp": True,
             "model.dtype": "bfloat16",
+            "model.remat": "blocks",
             "data.cache": "host",
         },
     )

@@ -51,23 +51,42 @@ with tiny.small_backbone():
 """
 
 
-def launch_two(workdir: Path, *overrides: str) -> list[subprocess.Popen]:
-    """Both processes of a run in `workdir`, which holds its config."""
+def launch_two(workdir: Path, *overrides: str, slurm: bool = False) -> list[subprocess.Popen]:
+    """Both processes of a run in `workdir`, which holds its config.
+
+    With `slurm` they find each other by what Slurm tells its tasks, else by our flags.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    meet = [f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    return [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", TRAIN, *meet, f"--process_id={i}", *overrides],
-            env=os.environ | {"PYTHONPATH": paths, "JAX_NUM_CPU_DEVICES": "2"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+    processes = []
+    for i in range(2):
+        meet = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}"]
+        env = os.environ | {"PYTHONPATH": paths, "JAX_NUM_CPU_DEVICES": "2"}
+        if slurm:
+            meet = ["--distributed=auto"]
+            job = port % 4096  # of which JAX makes a port
+            env |= {
+                "SLURM_JOB_ID": str(job),
+                "SLURM_STEP_NODELIST": "localhost",
+                "SLURM_STEP_NUM_NODES": "1",
+                "SLURM_NTASKS": "2",
+                "SLURM_PROCID": str(i),
+                "SLURM_LOCALID": str(i),
+                "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{61440 + job}",
+            }
+        argv = [f"--workdir={workdir}", *meet, *overrides]
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", TRAIN, *argv],
+                env=env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
-        for i in range(2)
-    ]
+    return processes
 
 
 def ended(processes: list[subprocess.Popen]) -> tuple[list[int], list[str]]:
@@ -118,7 +137,7 @@ def runs(tiny_data, tmp_path_factory):
     shutil.copytree(root / "two", root / "two then one")
     codes, again = ended(launch_two(root / "two", FSDP))
     assert codes == [0, 0], again
-    codes, said = ended(launch_two(root / "one then two", FSDP))
+    codes, said = ended(launch_two(root / "one then two", FSDP, slurm=True))
     assert codes == [0, 0], said
     with small_backbone():
         train(run, root / "two then one", mesh=four)
