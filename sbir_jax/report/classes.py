@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import patheffects
 from PIL import Image
 
 from sbir_jax.report.figures import COLOURS, blank, rendered, short, styled
@@ -32,7 +33,9 @@ def bars(title: str, names: Sequence[str], values: np.ndarray, *, mean: float, x
     axes.barh(rows, np.nan_to_num(values), color=COLOURS[0], height=0.7)
     for row, value in zip(rows, values, strict=True):
         words = "none" if np.isnan(value) else f"{value:.3f}"
-        axes.text(np.nan_to_num(value) + 0.01, row, words, va="center", fontsize=8.5)
+        halo = [patheffects.withStroke(linewidth=3, foreground="white")]  # over the mean's line
+        at = (np.nan_to_num(value) + 0.01, row)
+        axes.text(*at, words, va="center", fontsize=8.5, path_effects=halo)
     axes.axvline(mean, color="#1d2430", linewidth=1, linestyle=(0, (2, 2)))
     axes.set_yticks(rows, [short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)

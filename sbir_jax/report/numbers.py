@@ -57,12 +57,12 @@ def scores(record: Record) -> Iterator[str]:
     """Every number of the evaluation, and the other evaluations of the run."""
     entry = record.entry
     if not entry:
-        yield page.missing(record.lacks("results.json"))
+        yield page.missing(*record.lacks("results.json"))
         return
-    if not record.chosen.startswith("test/"):
+    if entry["split"] != "test":
         yield page.missing(
-            f"These are scores of {record.chosen}. The test split has not been touched; when all "
-            f"choices are made: python launch.py evaluate --workdir={record.workdir}"
+            f"Scores of {record.chosen}, not of the test split. When all choices are made:",
+            f"python launch.py evaluate --workdir={record.workdir}",
         )
     for level in entry["levels"]:
         summary = entry[level]

@@ -85,7 +85,7 @@ def _dataset(record: Record) -> tuple[Dataset | None, str]:
 def _retrievals(record: Record, dataset: Dataset | None, why: str, sheets: Sheets) -> Iterator[str]:
     found, scores = record.retrieved, record.scores
     if found is None or scores is None:
-        yield page.missing(record.lacks("retrieved.npz" if found is None else "scores.npz"))
+        yield page.missing(*record.lacks("retrieved.npz" if found is None else "scores.npz"))
         return
     if dataset is None:
         yield page.missing(f"The images are not at hand: {why}")
@@ -106,8 +106,8 @@ def _retrievals(record: Record, dataset: Dataset | None, why: str, sheets: Sheet
         "cross; a star marks the photo that the sketch was drawn from."
     )
     chosen = {
-        "best": ("Best", retrievals.best(values, counted, _QUERIES)),
-        "worst": ("Worst", retrievals.worst(values, counted, _QUERIES)),
+        "best": ("Best", retrievals.best(values, counted, found.query_labels, _QUERIES)),
+        "worst": ("Worst", retrievals.worst(values, counted, found.query_labels, _QUERIES)),
         "random": ("Drawn at random", retrievals.drawn(counted, _QUERIES)),
     }
     for file, (heading, rows) in chosen.items():
@@ -132,7 +132,7 @@ def _retrievals(record: Record, dataset: Dataset | None, why: str, sheets: Sheet
 def _map(record: Record, method: str, query: str, sheets: Sheets) -> Iterator[str]:
     found = record.retrieved
     if found is None:
-        yield page.missing(record.lacks("retrieved.npz"))
+        yield page.missing(*record.lacks("retrieved.npz"))
         return
     try:
         queries, photos, words = maps.of_both(found, method)
@@ -156,8 +156,9 @@ def _dimensions(record: Record, sheets: Sheets) -> Iterator[str]:
     if study is None:
         split, checkpoint = record.place if record.chosen else ("test", "best")
         yield page.missing(
-            "Not studied: python launch.py dimensions "
-            f"--workdir={record.workdir} --split={split} --checkpoint={checkpoint}"
+            "Not studied:",
+            f"python launch.py dimensions --workdir={record.workdir} --split={split} "
+            f"--checkpoint={checkpoint}",
         )
         return
     image = rendered(plots.dimensions(study["rows"], study["chance"], study["title"]))
@@ -189,7 +190,7 @@ def _data(record: Record, dataset: Dataset | None, why: str, sheets: Sheets) -> 
         "contact_sheet",
         image,
         alt=f"Contact sheet of {dataset.name}: classes in rows, photos beside queries",
-        caption="As `data_prep` drew it; a joint frame links a sketch and its photo.",
+        caption="As data_prep drew it; a joint frame links a sketch and its photo.",
         wide=True,
         photos=True,
     )

@@ -36,25 +36,26 @@ nav a { display: inline-block; padding: .25rem 0; }
 .facts dt { color: var(--quiet); font-size: .85rem; }
 .facts dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 .facts small { display: block; color: var(--quiet); font-size: .8rem; }
-.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr));
-  align-items: start; }
-@media (max-width: 26rem) { .pictures { grid-template-columns: 1fr; } }
+.pictures { display: grid; gap: 0 1.5rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); }
 figure { margin: .75rem 0; min-width: 0; max-width: 36rem; }
 figure.wide { max-width: none; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { color: var(--quiet); font-size: .875rem; max-width: 46rem; }
-.scroll { overflow-x: auto; margin: .5rem 0; }
+.scroll { overflow-x: auto; margin: 1rem 0; }
 .scroll:focus-visible { outline: 3px solid #0b57a4; }
 .wide .scroll img { max-width: none; width: 100%; min-width: 44rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; min-width: min(100%, 20rem); font-size: .9rem;
+  font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--quiet); padding-bottom: .25rem; }
 th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: normal; }
+  vertical-align: top; overflow-wrap: normal; white-space: nowrap; }
 th:first-child, td:first-child, .words th, .words td { text-align: left; }
-.words td { overflow-wrap: anywhere; min-width: 6rem; }
+.words td { overflow-wrap: anywhere; white-space: normal; min-width: 6rem; }
 thead th { border-bottom: 2px solid var(--ink); }
 tbody th { font-weight: 600; }
 .missing { background: #fff7e0; border-left: .25rem solid #b07d00; padding: .5rem .75rem; }
+.missing code { display: block; }
 pre { background: var(--soft); padding: .6rem .8rem; border-radius: .5rem; overflow-x: auto;
   white-space: pre-wrap; font-size: .85rem; }
 summary { cursor: pointer; padding: .35rem 0; }
@@ -84,9 +85,10 @@ def paragraph(words: str) -> str:
     return f"<p>{text(words)}</p>\n"
 
 
-def missing(words: str) -> str:
-    """What is not there, and how to get it."""
-    return f'<p class="missing">{text(words)}</p>\n'
+def missing(words: str, command: str = "") -> str:
+    """What is not there, and the command that makes it."""
+    how = f"\n<code>{text(command)}</code>" if command else ""
+    return f'<p class="missing">{text(words)}{how}</p>\n'
 
 
 def code(words: str) -> str:

@@ -67,15 +67,15 @@ class Record:
         split, _, checkpoint = self.chosen.partition("/")
         return split, checkpoint
 
-    def lacks(self, file: str) -> str:
-        """Why a file of the evaluation is not here, and what to do: one line."""
+    def lacks(self, file: str) -> tuple[str, str]:
+        """Why a file of the evaluation is not here, and the command that makes it."""
         again = f"python launch.py evaluate --workdir={self.workdir}"
         if not self.chosen:
-            return f"Not evaluated yet: {again}"
+            return "Not evaluated yet:", again
         split, checkpoint = self.place
         return (
-            f"{file} of this evaluation is missing or damaged; evaluate again: {again} "
-            f"--split={split} --checkpoint={checkpoint}"
+            f"{file} of this evaluation is missing or damaged; evaluate again:",
+            f"{again} --split={split} --checkpoint={checkpoint}",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from sbir_jax.report.grids import retrieval_grid
 from sbir_jax.retrieved import Retrieved
 
 _SIDE = 128
+_OF_A_CLASS = 2  # or the best and the worst ones are all of one class
 
 
 def over_classes(labels: np.ndarray, count: int) -> np.ndarray:
@@ -20,14 +22,14 @@ def over_classes(labels: np.ndarray, count: int) -> np.ndarray:
     return by_class[np.linspace(0, len(by_class) - 1, min(count, len(by_class))).astype(int)]
 
 
-def best(scores: np.ndarray, counted: np.ndarray, count: int) -> np.ndarray:
-    """The counted rows of the highest scores; among equals, the first."""
-    return _counted(np.argsort(-scores, kind="stable"), counted, count)
+def best(scores: np.ndarray, counted: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """The counted rows of the highest scores, at most two of a class; among equals, the first."""
+    return _first(np.argsort(-scores, kind="stable"), counted, labels, count)
 
 
-def worst(scores: np.ndarray, counted: np.ndarray, count: int) -> np.ndarray:
-    """The counted rows of the lowest scores; among equals, the first."""
-    return _counted(np.argsort(scores, kind="stable"), counted, count)
+def worst(scores: np.ndarray, counted: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """The counted rows of the lowest scores, at most two of a class; among equals, the first."""
+    return _first(np.argsort(scores, kind="stable"), counted, labels, count)
 
 
 def drawn(counted: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
@@ -68,5 +70,11 @@ def picture(
     )
 
 
-def _counted(order: np.ndarray, counted: np.ndarray, count: int) -> np.ndarray:
-    return order[counted[order]][:count]
+def _first(order: np.ndarray, counted: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    taken, rows = collections.Counter(), []
+    for row in order[counted[order]]:
+        label = int(labels[row])
+        if taken[label] < _OF_A_CLASS and len(rows) < count:
+            taken[label] += 1
+            rows.append(int(row))
+    return np.array(rows, np.int64)

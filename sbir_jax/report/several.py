@@ -146,11 +146,11 @@ def _differences(records: Sequence[Record], names: Sequence[str], chosen: str) -
 def _training(records: Sequence[Record], names: Sequence[str], sheets: Sheets) -> Iterator[str]:
     metric = records[0].run.eval.metric
     shown = []
-    for file, title, kind, value in (
-        ("loss", "Loss of the batch", "train", "loss"),
-        ("validation", f"Validation: {metric}", "val", metric),
-        ("learning_rate", "Learning rate", "train", "optim/lr"),
-        ("throughput", "Images a second", "train", "time/images_per_s"),
+    for file, title, kind, value, axis in (
+        ("loss", "Loss of the batch", "train", "loss", "loss"),
+        ("validation", f"Validation: {metric}", "val", metric, "score"),
+        ("learning_rate", "Learning rate", "train", "optim/lr", "learning rate"),
+        ("throughput", "Images a second", "train", "time/images_per_s", "images/s"),
     ):
         found = [
             (name, *series(of.metrics, value, kind))
@@ -161,7 +161,7 @@ def _training(records: Sequence[Record], names: Sequence[str], sheets: Sheets) -
         found = [line for line in found if line[1]]
         if found:
             image = curves.lines(
-                title, found, x="step", y=value, unit=kind == "val", points=kind == "val"
+                title, found, x="step", y=axis, unit=kind == "val", points=kind == "val"
             )
             words = "; ".join(curves.in_words(*line) for line in found)
             shown.append(sheets.picture(file, image, alt=f"{title} over steps. {words}."))

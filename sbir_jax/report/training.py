@@ -49,7 +49,7 @@ def training(record: Record, sheets: Sheets) -> Iterator[str]:
 
 def precision(record: Record, sheets: Sheets) -> Iterator[str]:
     if not record.curves:
-        yield page.missing(record.lacks("curves.csv"))
+        yield page.missing(*record.lacks("curves.csv"))
         return
     levels = list(dict.fromkeys(row["level"] for row in record.curves))
     by_recall = [curves.precision(record.curves, level, "recall") for level in levels]
