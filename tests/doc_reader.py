@@ -125,7 +125,7 @@ class Reader:
         return "" if code == expected else f"{command}: exit code {code}"
 
     def _launch(self, command: Command, arguments: list[str]) -> int:
-        """A command of `launch.py`, a new training cut to two steps."""
+        """A command of `launch.py`, a new training cut to two steps, a sweep listed only."""
         named = {path for word in arguments for path in word.partition("=")[2].split(",")}
         run = run_of(arguments)
         begins = arguments[0] == "train" and run is not None
@@ -137,6 +137,8 @@ class Reader:
             short = _brief(command.run_with)
             replaced = {word.partition("=")[0] for word in short}
             arguments = [a for a in arguments if a.partition("=")[0] not in replaced] + short
+        if arguments[0] == "sweep" and "--dry_run" not in arguments:
+            arguments = [*arguments, "--dry_run"]
         return launch.main(arguments)
 
 
