@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import select
 import struct
 import termios
 
@@ -35,7 +36,10 @@ def on_terminal(lines: int, columns: int, talk) -> str:
         with os.fdopen(slave, "w", encoding="utf-8") as console:
             talk(console)
             console.flush()
-            return os.read(master, 1 << 16).decode().replace("\r\n", "\n")
+            shown = b""  # the kernel hands it over piece by piece
+            while select.select([master], [], [], 0.2)[0]:
+                shown += os.read(master, 1 << 16)
+            return shown.decode().replace("\r\n", "\n")
     finally:
         os.close(master)
 
