@@ -243,8 +243,10 @@ def with_a_damaged_evaluation(workdir: Path) -> list[str]:
     (folder / "retrieved.npz").write_bytes((folder / "retrieved.npz").read_bytes()[:200])
     for name in ("curves.csv", "per_class.csv", "scores.npz"):
         (folder / name).unlink()
+    (workdir / "dimensions_test_best.json").write_text("{}")
     names = ("curves.csv", "per_class.csv", "retrieved.npz")
-    return [f"{name} of this evaluation is missing or damaged; evaluate again:" for name in names]
+    said = [f"{name} of this evaluation is missing or damaged; evaluate again:" for name in names]
+    return [*said, "dimensions_test_best.json: damaged (KeyError: 'title')"]
 
 
 def without_images(workdir: Path) -> list[str]:
@@ -312,7 +314,7 @@ def test_a_recorded_start_is_shown(copied):
 
 
 def test_photos_that_search_photos_are_called_queries(evaluated, copied, monkeypatch):
-    """Where the query side holds photos, nothing calls them sketches."""
+    """Where the query side holds photos, the counts and the retrievals do not say sketch."""
     opened = one.open_dataset
 
     def photos_both(name, folder):
@@ -322,6 +324,7 @@ def test_photos_that_search_photos_are_called_queries(evaluated, copied, monkeyp
     parsed = Parsed(write_report(copied, now=NOW).read_text())
     header = next(row for row in parsed.rows if row[0] == "split")
     assert header[1] == "photo queries"
+    assert "the photo that the query is linked to" in parsed.words
 
 
 def test_mistakes_are_one_line(capsys, tmp_path, copied):

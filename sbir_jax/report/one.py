@@ -55,7 +55,7 @@ def write_report(
         ("training", "Training", training(record, sheets)),
         ("precision", "Recall and precision", precision(record, sheets)),
         ("classes", "Classes", by_class(record, sheets)),
-        ("retrievals", "Retrievals", _retrievals(record, dataset, why, sheets)),
+        ("retrievals", "Retrievals", _retrievals(record, dataset, why, query, sheets)),
         ("map", "Map of the embeddings", _map(record, method, query, sheets)),
         ("dimensions", "Dimensions", _dimensions(record, sheets)),
         ("dataset", "Dataset", _data(record, dataset, why, sheets)),
@@ -82,7 +82,9 @@ def _dataset(record: Record) -> tuple[Dataset | None, str]:
     return dataset, ""
 
 
-def _retrievals(record: Record, dataset: Dataset | None, why: str, sheets: Sheets) -> Iterator[str]:
+def _retrievals(
+    record: Record, dataset: Dataset | None, why: str, query: str, sheets: Sheets
+) -> Iterator[str]:
     found, scores = record.retrieved, record.scores
     if found is None or scores is None:
         yield page.missing(*record.lacks("retrieved.npz" if found is None else "scores.npz"))
@@ -100,10 +102,12 @@ def _retrievals(record: Record, dataset: Dataset | None, why: str, sheets: Sheet
     name, values = next(iter(scores.values[level].items()))
     counted = scores.relevant[level] > 0
     if not (found.query_instances >= 0).any():
-        yield page.paragraph("No sketch is linked to a photo: no photo is marked as the instance.")
+        yield page.paragraph(
+            f"No {query} is linked to a photo: no photo is marked as the instance."
+        )
     yield page.paragraph(
         "Right photos have a thick green frame and a tick, wrong ones a thin red frame and a "
-        "cross; a star marks the photo that the sketch was drawn from."
+        f"cross; a star marks the photo that the {query} is linked to."
     )
     chosen = {
         "best": ("Best", retrievals.best(values, counted, found.query_labels, _QUERIES)),

@@ -116,8 +116,8 @@ def read_record(workdir: Path, evaluation: str = "") -> Record:
         metrics=read(workdir / "metrics.jsonl", _lines, ()),
         entries=entries,
         chosen=chosen,
-        per_class=read(folder / "per_class.csv", _table, ()),
-        curves=read(folder / "curves.csv", _table, ()),
+        per_class=read(folder / "per_class.csv", _per_class, ()),
+        curves=read(folder / "curves.csv", _curves, ()),
         scores=read(folder / "scores.npz", read_scores, None),
         retrieved=read(folder / "retrieved.npz", read_retrieved, None),
         dimensions=read(study, _study, None),
@@ -166,8 +166,9 @@ def _read(remarks: list[str], path: Path, reader: Callable[[Path], Any], instead
 def _entries(path: Path) -> dict[str, Line]:
     found = json.loads(path.read_text(encoding="utf-8"))
     for entry in found.values():
+        _require(entry, "split", "step", "distance", "normalise", "ties", "no_relevant")
         for level in entry["levels"]:
-            metrics_of(entry[level])
+            _require(entry[level], "queries", "gallery")
     return found
 
 
@@ -184,6 +185,21 @@ def _lines(path: Path) -> tuple[Line, ...]:
     return tuple(found)
 
 
+def _per_class(path: Path) -> tuple[dict[str, str], ...]:
+    rows = _table(path)
+    for row in rows:
+        _require(row, "class")
+    return rows
+
+
+def _curves(path: Path) -> tuple[dict[str, str], ...]:
+    rows = _table(path)
+    for row in rows:
+        _require(row, "level", "kind")
+        float(row["recall"]), float(row["precision"])
+    return rows
+
+
 def _table(path: Path) -> tuple[dict[str, str], ...]:
     with path.open(newline="", encoding="utf-8") as file:
         return tuple(csv.DictReader(file, strict=True))
@@ -191,7 +207,16 @@ def _table(path: Path) -> tuple[dict[str, str], ...]:
 
 def _study(path: Path) -> Line:
     found = json.loads(path.read_text(encoding="utf-8"))
-    return {"title": found["title"], "chance": found["chance"], "rows": found["rows"]}
+    _require(found, "title")
+    for row in found["rows"]:
+        _require(row, "run", "trained", "method", "dim", "code", "bytes", *found["chance"])
+    return found
+
+
+def _require(entry: Line, *names: str) -> None:
+    """Raises a KeyError that names what a stored entry lacks."""
+    for name in names:
+        entry[name]
 
 
 def _starts(path: Path) -> tuple[Line, ...]:

@@ -91,7 +91,7 @@ def _scores(records: Sequence[Record], names: Sequence[str], chosen: str) -> Ite
         )
         return
     entries = [of.entries[chosen] for of in records]
-    yield page.paragraph(f"Of {chosen} of each run; below each value its 95 % interval.")
+    yield page.paragraph(f"Of {chosen} of each run: each value with its 95 % interval.")
     for level in dict.fromkeys(level for entry in entries for level in entry["levels"]):
         found = [metrics_of(entry.get(level, {})) for entry in entries]
         rows = [
