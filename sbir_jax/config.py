@@ -91,7 +91,7 @@ def _build(schema: type, values: Any, prefix: str) -> Any:
 def _checked(path: str, field: dataclasses.Field, value: Any) -> Any:
     wanted = type(field.default)
     if wanted is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < 1 << 1000 else math.inf
     if type(value) is not wanted:
         raise ConfigError(f"config.{path}={value!r}: expected {wanted.__name__}")
     if wanted is float and not math.isfinite(value):

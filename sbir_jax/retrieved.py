@@ -42,6 +42,10 @@ class Retrieved:
     query_vectors: np.ndarray
     gallery_vectors: np.ndarray
 
+    def first(self, count: int) -> Retrieved:
+        """The same with fewer photos of each query."""
+        return dataclasses.replace(self, nearest=self.nearest[:, :count])
+
     @property
     def right(self) -> np.ndarray:
         """bool [Q, k], whether a photo is of the query's class."""

@@ -175,7 +175,12 @@ def _train(
                         if hosts.is_first():
                             few = retrievals.over_classes(found.query_labels, _PICTURED)
                             picture = retrievals.picture(
-                                dataset, "val", found, few, fit=run.data.fit
+                                dataset,
+                                "val",
+                                found.first(_PICTURED),
+                                few,
+                                fit=run.data.fit,
+                                side=64,
                             )
                             writer.image(step, "val/retrievals", np.asarray(picture))
                         if feed.learnt:

@@ -102,7 +102,7 @@ def test_exhausted_memory_in_a_run_gives_the_same_advice(
     def gives_up(*_):
         raise jax.errors.JaxRuntimeError(told)
 
-    monkeypatch.setattr(train_module, "compile_ahead", gives_up)
+    monkeypatch.setattr("sbir_jax.plan.compile_ahead", gives_up)
     with pytest.raises(DoesNotFit) as caught:
         train_module.train(tiny_run(tiny_data), tmp_path, mesh=mesh)
     assert str(caught.value).startswith(

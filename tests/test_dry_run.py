@@ -92,7 +92,7 @@ def test_a_run_is_repeated_from_its_workdir(finished, tmp_path, mesh, capsys):
     assert entry["seed"] == run.seed
     assert entry["packages"]["numpy"] == np.__version__
     assert entry["devices"] == {"kind": "cpu", "count": 1, "processes": 1}
-    assert "pytest" in entry["command"] and entry["python"].startswith("3.")
+    assert "python" in entry["command"] and entry["python"].startswith("3.")
     assert entry["git"] is None or len(entry["git"]["commit"]) == 40
     other = shutil.copytree(workdir, tmp_path / "other")
     (other / "dataset.json").write_text('{"name": "tiny", "fingerprint": "of another"}')

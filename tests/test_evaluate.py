@@ -202,7 +202,7 @@ def test_files_of_one_evaluation_stand_in_its_own_folder(copy):
     counts = {path.name: len(path.read_text().splitlines()) for path in trec.iterdir()}
     assert counts == {"run.txt": 20 * 3, "qrels.txt": 20 * 2, "qrels_instance.txt": 20}
     folder = workdir / "evaluation/test_best"
-    names = {"per_class.csv", "curves.csv", "scores.npz", "retrievals.png"}
+    names = {"per_class.csv", "curves.csv", "scores.npz", "retrieved.npz", "retrievals.png"}
     assert {path.name for path in folder.iterdir()} == names
     with (folder / "per_class.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

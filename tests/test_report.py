@@ -550,7 +550,7 @@ def test_training_ends_with_a_report_unless_told(monkeypatch, tmp_path, words, s
     import sbir_jax.train
 
     calls = []
-    monkeypatch.setattr(sbir_jax.train, "train", lambda run, workdir: summary)
+    monkeypatch.setattr(sbir_jax.train, "train", lambda run, workdir, **_: summary)
     monkeypatch.setattr(verb, "at_the_end", lambda run, workdir: calls.append(workdir))
     monkeypatch.setattr("sbir_jax.verbs.runs.draw_demo_once", lambda run: None)
     argv = ["train", "--config=configs/quickstart.py", f"--workdir={tmp_path / 'a'}", *words]

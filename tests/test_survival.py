@@ -31,7 +31,7 @@ for line in sys.stdin:
     if child == 0:
         sys.stdin.close()
         with tiny.small_backbone():
-            code = launch.main(["train", "--workdir=" + line.strip()])
+            code = launch.main(["train", "--no_report", "--workdir=" + line.strip()])
         sys.stderr.flush()
         os._exit(code)
     print(child, flush=True)

@@ -47,16 +47,17 @@ def picture(
     *,
     fit: str,
     title: str = "",
+    side: int = _SIDE,
 ) -> Image.Image:
-    """Some queries of a split and their nearest photos, right or wrong.
+    """Some queries of a split and their nearest photos, right or wrong, each `side` pixels large.
 
     Raises:
       DatasetError: an image that cannot be read.
     """
     rows = np.asarray(rows)
     near, labels = found.nearest[rows], found.query_labels[rows]
-    queries = dataset.images(split, "sketch").load(rows, size=_SIDE, fit=fit)
-    photos = dataset.images(split, "photo").load(near.ravel(), size=_SIDE, fit=fit)
+    queries = dataset.images(split, "sketch").load(rows, size=side, fit=fit)
+    photos = dataset.images(split, "photo").load(near.ravel(), size=side, fit=fit)
     linked = (found.query_instances >= 0).any()
     return retrieval_grid(
         queries[..., 0] if queries.shape[-1] == 1 else queries,

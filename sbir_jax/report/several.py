@@ -150,7 +150,7 @@ def _training(records: Sequence[Record], names: Sequence[str], sheets: Sheets) -
         ("loss", "Loss of the batch", "train", "loss", "loss"),
         ("validation", f"Validation: {metric}", "val", metric, "score"),
         ("learning_rate", "Learning rate", "train", "optim/lr", "learning rate"),
-        ("throughput", "Images a second", "train", "time/images_per_s", "images/s"),
+        ("throughput", "Images a second", "train", "perf/images_per_s", "images/s"),
     ):
         found = [
             (name, *series(of.metrics, value, kind))

@@ -10,7 +10,7 @@ from sbir_jax.report.record import Record, series
 from sbir_jax.report.sheets import Sheets
 
 _NOT_SCORES = ("step", "kind", "nonfinite")
-_AXES = {"loss": "loss", "optim/lr": "learning rate", "time/images_per_s": "images/s"}
+_AXES = {"loss": "loss", "optim/lr": "learning rate", "perf/images_per_s": "images/s"}
 
 
 def training(record: Record, sheets: Sheets) -> Iterator[str]:
@@ -22,7 +22,7 @@ def training(record: Record, sheets: Sheets) -> Iterator[str]:
         ("loss", "Loss of the batch", "train", ["loss"], False),
         ("validation", "Validation", "val", list(wanted), True),
         ("learning_rate", "Learning rate", "train", ["optim/lr"], False),
-        ("throughput", "Images a second", "train", ["time/images_per_s"], False),
+        ("throughput", "Images a second", "train", ["perf/images_per_s"], False),
     )
     shown = []
     for file, title, kind, names, is_val in figures:

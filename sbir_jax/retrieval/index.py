@@ -113,7 +113,7 @@ class Index:
                     f"format {FORMAT}"
                 )
             items = read_items(folder / "items.jsonl")
-            vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+            vectors = np.lib.format.open_memmap(folder / "vectors.npy", mode="r")
             expected = (manifest["photos"], manifest["dim"])
             if vectors.shape != expected or vectors.dtype != np.float16:
                 raise ValueError(
