@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -41,21 +42,36 @@ def picture_of_batch(run: RunConfig, *, step: int) -> tuple[Image.Image, str]:
     data = dataclasses.replace(run.data, cache="none", workers=0)
     feed = make_feed(dataset, data, seed=run.seed, mesh=mesh)
     batch = next(feed.batches(step, step + 1))
-    augment_key, _, _ = keys(run.seed, step)
-    look = jax.jit(functools.partial(seen, run))
-    (sketch, photo), ids = look(augment_key, feed.resident, batch)
     size, pairs = run.data.image_size, run.data.batch_size
     about = f"{run.data.name}, step {step}: {pairs} pairs at {size} px, sampler {data.sampler!r}"
     if pairs > MOST:
         about += f"; the first {MOST} are shown"
     if feed.learnt and step:
         about += "; as if no validation had told which classes are confused"
-    images = (to_pixels(np.asarray(side[:MOST])) for side in (sketch, photo))
-    ids = jax.tree.map(lambda x: np.asarray(x[:MOST]), ids)
-    return batch_sheet(*images, *ids, classes=dataset.classes, title=about), about
+    looked = views_of(run, step + 1, feed.resident, batch)
+    return draw_views(*looked, classes=dataset.classes, title=about, most=MOST), about
 
 
-def to_pixels(images: np.ndarray) -> np.ndarray:
+def views_of(run: RunConfig, step: int, resident: dict, batch: dict[str, Any]) -> tuple:
+    """What the encoders saw of the batch of a step, counted from 1, on the host: `step.seen`."""
+    key, _, _ = keys(run.seed, step - 1)
+    return jax.device_get(jax.jit(functools.partial(seen, run))(key, resident, batch))
+
+
+def draw_views(
+    views: Sequence[np.ndarray],
+    ids: Sequence[Ids],
+    *,
+    classes: Sequence[str],
+    title: str,
+    most: int = MOST,
+) -> Image.Image:
+    """The sheet of the first pairs of `views_of`; what is not finite is grey."""
+    shown = [_to_pixels(np.nan_to_num(side[:most], posinf=1, neginf=-1)) for side in views]
+    return batch_sheet(*shown, *ids, classes=classes, title=title)
+
+
+def _to_pixels(images: np.ndarray) -> np.ndarray:
     """Views in -1..1, as the encoders see them, as uint8."""
     return np.clip(np.round((images + 1) * 127.5), 0, 255).astype(np.uint8)
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
 
-from sbir_jax.batch_sheet import MOST, batch_sheet, to_pixels
+from sbir_jax.batch_sheet import draw_views, views_of
 from sbir_jax.config import RunConfig
 from sbir_jax.data.pipeline import images_of
-from sbir_jax.mining import Ids
-from sbir_jax.step import keys, seen
 
 _SIDES = ("sketch", "photo")
 
@@ -58,26 +54,7 @@ def dump_batch(
     try:
         folder.mkdir(exist_ok=True)
         np.savez_compressed(folder / "batch.npz", **arrays)
-        draw_views(views, ids, classes=classes, step=step).save(folder / "batch.png")
+        draw_views(views, ids, classes=classes, title=f"step {step}").save(folder / "batch.png")
     except OSError:  # the reason to stop is the loss; a full disk must not hide it
         return None
     return folder
-
-
-def views_of(run: RunConfig, step: int, resident: dict, batch: dict[str, Any]) -> tuple:
-    """What the encoders saw of the batch of a step, counted from 1, on the host: `step.seen`."""
-    key, _, _ = keys(run.seed, step - 1)
-    return jax.device_get(jax.jit(functools.partial(seen, run))(key, resident, batch))
-
-
-def draw_views(
-    views: Sequence[np.ndarray],
-    ids: Sequence[Ids],
-    *,
-    classes: Sequence[str],
-    step: int,
-    most: int = MOST,
-) -> Image.Image:
-    """The first pairs of `views_of`; what is not finite is grey."""
-    shown = [to_pixels(np.nan_to_num(side[:most], posinf=1, neginf=-1)) for side in views]
-    return batch_sheet(*shown, *ids, classes=classes, title=f"step {step}")

@@ -24,11 +24,12 @@ from jax.experimental.multihost_utils import reached_preemption_sync_point
 from jax.sharding import Mesh
 
 from sbir_jax import device_memory, health, hosts, sharding
+from sbir_jax.batch_sheet import draw_views, views_of
 from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.compile import advice, explained
 from sbir_jax.config import RunConfig
 from sbir_jax.data.pipeline import Feed
-from sbir_jax.diverged import draw_views, dump_batch, views_of
+from sbir_jax.diverged import dump_batch
 from sbir_jax.environment import remember_start
 from sbir_jax.interrupt import Interrupts
 from sbir_jax.lock import only_run_in
@@ -137,7 +138,7 @@ def _train(
                 shown = draw_views(
                     *views_of(run, start + 1, feed.resident, batch),
                     classes=dataset.classes,
-                    step=start + 1,
+                    title=f"step {start + 1}",
                     most=16,
                 )
                 writer.image(start + 1, "train/batch", np.asarray(shown))
