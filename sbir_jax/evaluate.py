@@ -25,7 +25,7 @@ from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
 from sbir_jax.report import retrievals
-from sbir_jax.retrieved import DEPTH, Retrieved, retrieved, write_retrieved
+from sbir_jax.retrieved import DEPTH, Retrieved, over_classes, retrieved, write_retrieved
 from sbir_jax.step import make_embed_step
 from sbir_jax.stopwatch import stopwatch
 from sbir_jax.within_class import WITHIN_CLASS
@@ -237,7 +237,7 @@ def evaluate_workdir(
     results.write_files(folder, evaluation)
     found = retrieved(sketches, photos, nearest, dataset.classes)
     write_retrieved(folder / "retrieved.npz", found)
-    shown = retrievals.over_classes(found.query_labels, _PICTURE_QUERIES)
+    shown = over_classes(found.query_labels, _PICTURE_QUERIES)
     headline = f"{dataset.name}, {split}: nearest photos of {len(shown)} sketches"
     picture = retrievals.picture(dataset, split, found, shown, fit=run.data.fit, title=headline)
     picture.save(folder / "retrievals.png")

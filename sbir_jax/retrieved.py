@@ -68,7 +68,7 @@ def retrieved(
       nearest: int [Q, k], gallery rows by rank; the first `DEPTH` columns are kept.
       classes: names.
     """
-    rows = [_spread(of.labels) for of in (queries, gallery)]
+    rows = [np.sort(over_classes(of.labels, _POINTS)) for of in (queries, gallery)]
     return Retrieved(
         nearest=np.asarray(nearest[:, :DEPTH], np.int32),
         query_labels=queries.labels,
@@ -106,8 +106,7 @@ def read_retrieved(path: Path) -> Retrieved:
         raise ResultsError(f"{path}: damaged ({reason}); evaluate again") from error
 
 
-def _spread(labels: np.ndarray) -> np.ndarray:
-    """At most `_POINTS` rows, evenly spread over the classes."""
+def over_classes(labels: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` rows, evenly spread over the classes, class by class."""
     by_class = np.argsort(labels, kind="stable")
-    count = min(_POINTS, len(labels))
-    return np.sort(by_class[np.linspace(0, len(by_class) - 1, count).astype(int)])
+    return by_class[np.linspace(0, len(by_class) - 1, min(count, len(by_class))).astype(int)]

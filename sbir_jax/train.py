@@ -36,6 +36,7 @@ from sbir_jax.lock import only_run_in
 from sbir_jax.plan import compiled_step, make_plan, opened
 from sbir_jax.profile import Profile, Span, check_span
 from sbir_jax.report import retrievals
+from sbir_jax.retrieved import over_classes
 from sbir_jax.start import items_of, start_or_resume
 from sbir_jax.wandb_run import WandbRun
 from sbir_jax.workdir import check_same_images, check_same_run, remember_run
@@ -174,7 +175,7 @@ def _train(
                         headline = dict.fromkeys((run.eval.metric, *_HEADLINE))
                         writer.write(step, scores, kind="val", shown=headline)
                         if hosts.is_first():
-                            few = retrievals.over_classes(found.query_labels, _PICTURED)
+                            few = over_classes(found.query_labels, _PICTURED)
                             picture = retrievals.picture(
                                 dataset,
                                 "val",

@@ -16,12 +16,6 @@ _SIDE = 128
 _OF_A_CLASS = 2  # or the best and the worst ones are all of one class
 
 
-def over_classes(labels: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` rows, evenly spread over the classes."""
-    by_class = np.argsort(labels, kind="stable")
-    return by_class[np.linspace(0, len(by_class) - 1, min(count, len(by_class))).astype(int)]
-
-
 def best(scores: np.ndarray, counted: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
     """The counted rows of the highest scores, at most two of a class; among equals, the first."""
     return _first(np.argsort(-scores, kind="stable"), counted, labels, count)
