@@ -1,4 +1,4 @@
-"""One run a workdir: a lock of the operating system, which dies with the process that holds it.
+"""Locks of the operating system, which die with the process that holds them; one run a workdir.
 
 On NFS the lock is as good as the mount: with `local_lock` or `nolock`, or on a server without a
 lock service, it keeps out processes of the same host only. Where the system has no `flock`
@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from sbir_jax.setting import ConfigError
 
@@ -46,28 +47,36 @@ def only_run_in(workdir: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"--workdir={workdir}: {error.strerror}") from error
     with file:
-        _take(file, workdir)
+        if not take(file):
+            raise WorkdirInUse(
+                f"{workdir} is in use by {_holder(file)}; wait for it or choose another --workdir"
+            )
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         file.flush()
         yield
 
 
-def _take(file, workdir: Path) -> None:
+def take(file: IO, *, wait: bool = False) -> bool:
+    """Takes the lock of an open file, which the system lets go of when the process dies.
+
+    Returns:
+      Whether it was taken: False if another process holds it and this one shall not `wait`. Where
+      nothing can be locked everyone takes it.
+    """
     if fcntl is None:
-        return
+        return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
-        raise WorkdirInUse(
-            f"{workdir} is in use by {_holder(file)}; wait for it or choose another --workdir"
-        ) from None
+        return False
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+    return True
 
 
-def _holder(file) -> str:
+def _holder(file: IO) -> str:
     file.seek(0)
     try:
         held = json.loads(file.read())

@@ -7,11 +7,12 @@ not the values. `seal.json` lies in the checkpoint and goes when it goes.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 
-_NAME, _BLOCK = "seal.json", 1 << 22
+from sbir_jax.checksum import crc32_of
+
+_NAME = "seal.json"
 
 
 def write_seal(folder: Path) -> None:
@@ -58,8 +59,5 @@ def broken(folder: Path, items: Collection[str] = ()) -> str:
 
 
 def _crc(path: Path) -> int:
-    value = 0
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            value = zlib.crc32(block, value)
-    return value
+        return crc32_of(file, doing=f"checking {path.name}")

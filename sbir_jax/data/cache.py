@@ -9,7 +9,6 @@ memory, and a file that is cut short under it is an error and not a bus error.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -24,11 +23,12 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
+from sbir_jax.checksum import crc32_of
 from sbir_jax.data.images import Fit, Modality
 from sbir_jax.data.source import Dataset, DatasetError, Images
+from sbir_jax.lock import take
 
 _DISK_SHARE = 0.5  # of free disk that a cache may take
-_CHUNK = 16 << 20  # bytes checked between two moves of the progress bar
 
 
 class CachedImages:
@@ -161,22 +161,11 @@ def _open(path: Path, about: dict[str, Any], fit: Fit) -> tuple[CachedImages | N
             length = os.fstat(file.fileno()).st_size - offset
             if length != int(np.prod(shape)):
                 return None, f"{length:,} bytes instead of {int(np.prod(shape)):,}"
-            if _crc32(file, length, doing=f"checking {path.name}") != kept["crc32"]:
+            if crc32_of(file, doing=f"checking {path.name}") != kept["crc32"]:
                 return None, "its checksum differs"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return None, f"cannot be read ({type(error).__name__})"
     return CachedImages(path, shape, fit, offset), ""
-
-
-def _crc32(file: Any, length: int, doing: str) -> int:
-    crc = 0
-    with tqdm(
-        total=length, desc=doing, unit="B", unit_scale=True, delay=2, leave=False, disable=None
-    ) as bar:
-        while part := file.read(_CHUNK):
-            crc = zlib.crc32(part, crc)
-            bar.update(len(part))
-    return crc
 
 
 def _write(path: Path, about: dict[str, Any], parts: Iterable[np.ndarray]) -> None:
@@ -201,11 +190,9 @@ def _write(path: Path, about: dict[str, Any], parts: Iterable[np.ndarray]) -> No
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Holds the lock of a cache file, which the system lets go of when a process dies."""
+    """Holds the lock of a cache file; says so where another process holds it and waits."""
     with path.with_suffix(".lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(lock):
             tqdm.write(f"waiting for another process that makes {path}", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            take(lock, wait=True)
         yield
