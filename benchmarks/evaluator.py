@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -31,6 +30,7 @@ from collections.abc import Callable
 import numpy as np
 import peers_evaluator as peers
 import synthetic
+from versions import versions
 
 PRODUCT_ROWS = 2048  # with NumPy 1,024, 2,048 and 4,096 rows are equally fast, 256 are slower
 INSTALL = "the pip lines at the top of benchmarks/requirements.txt"
@@ -206,13 +206,6 @@ def backend() -> str:
     return jax.default_backend()
 
 
-def version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shape", choices=list(synthetic.shapes()), default="split1")
@@ -261,8 +254,7 @@ def main() -> None:
         **made,
         "threads": args.threads,
         "machine": platform.platform(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **versions(PACKAGES),
     }
     print(", ".join(f"{key} {value}" for key, value in machine.items()) + "\n")
     print(table(rounds, rows, queries))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import json
 import math
 import os
@@ -29,6 +28,7 @@ from collections.abc import Callable
 
 import numpy as np
 import peers_losses as peers
+from versions import versions
 
 DIM, PER_CLASS = 512, 4
 SECONDS, LEAST = 1.0, 2  # a process repeats its step for so long, and at least so often
@@ -278,13 +278,6 @@ def table(found: dict[tuple[str, int, str], list[dict]]) -> str:
     return "\n".join(lines)
 
 
-def version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", default="256,1024,4096", help="embeddings, separated by commas")
@@ -322,8 +315,7 @@ def main() -> None:
     machine = {
         "threads": args.threads,
         "machine": platform.platform(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **versions(PACKAGES),
     }
     print(", ".join(f"{key} {value}" for key, value in machine.items()) + "\n")
     print(table(found))

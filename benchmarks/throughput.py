@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
@@ -30,6 +29,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from versions import versions
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "pytorch-metric-learning", "numpy", "pillow")
@@ -288,13 +289,6 @@ def table(found: dict[str, dict[str, dict]]) -> str:
     return "\n".join(lines)
 
 
-def version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--name", default="demo", help="prepared dataset (demo: drawn if absent)")
@@ -326,8 +320,7 @@ def main() -> None:
         "cores": args.threads,
         "dataset": args.name,
         "machine": platform.platform(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **versions(PACKAGES),
     }
     print(", ".join(f"{key} {value}" for key, value in about.items()) + "\n")
     print(table(found))

@@ -73,15 +73,15 @@ class Folders(PairedImages):
 def _two_sides(raw: Path, allowed: tuple[str, str], link: str) -> Scan:
     """photos/ and a folder of queries named as `allowed` says, both by class or both without."""
     roots = {"photo": _side(raw, _PHOTOS), "sketch": _side(raw, allowed)}
-    by_class = {modality: _has_classes(root) for modality, root in roots.items()}
+    by_class = {modality: has_classes(root) for modality, root in roots.items()}
     if by_class["photo"] != by_class["sketch"]:
         folders = next(m for m in by_class if by_class[m])
         files = next(m for m in by_class if not by_class[m])
         raise PrepareError(
             f"{roots[folders]} has class folders but {roots[files]} has none\n{LAYOUTS}"
         )
-    photos = _items(raw, roots["photo"], "photo", by_class["photo"])
-    queries = _items(raw, roots["sketch"], "sketch", by_class["sketch"])
+    photos = side_items(raw, roots["photo"], "photo", by_class["photo"])
+    queries = side_items(raw, roots["sketch"], "sketch", by_class["sketch"])
     photo_ids = {item.instance_id for item in photos} if link == "name" else set()
     queries = [_linked(item, photo_ids) for item in queries]
     linked = sum(bool(item.instance_id) for item in queries)
@@ -98,7 +98,7 @@ def _two_sides(raw: Path, allowed: tuple[str, str], link: str) -> Scan:
 def _halves(raw: Path) -> Scan:
     """Every second photo of each class, by a hash of its name, as a query for the others."""
     root = _side(raw, _PHOTOS)
-    if not _has_classes(root):
+    if not has_classes(root):
         raise PrepareError(f"{root} has no class folders, and there is no queries/ beside it")
     items = []
     for folder in class_dirs(root):
@@ -127,7 +127,8 @@ def _side(raw: Path, allowed: tuple[str, str]) -> Path:
     raise PrepareError(f"--raw={raw}: {problem} in it (found: {seen})\n{LAYOUTS}")
 
 
-def _has_classes(root: Path) -> bool:
+def has_classes(root: Path) -> bool:
+    """Whether images lie in class folders; raises PrepareError where they do and do not."""
     if not class_dirs(root):
         return False
     loose = [p.name for p in image_files(root) if p.parent == root]
@@ -139,7 +140,7 @@ def _has_classes(root: Path) -> bool:
     return True
 
 
-def _items(raw: Path, root: Path, modality: str, by_class: bool) -> list[Item]:
+def side_items(raw: Path, root: Path, modality: str, by_class: bool) -> list[Item]:
     """One side, every image its own instance so far: `<class>/<name without suffix>`."""
     if by_class:
         return class_items(raw, root, modality)

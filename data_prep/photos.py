@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,17 +13,8 @@ import numpy as np
 from PIL import Image
 
 from data_prep.builder import PairedImages
-from data_prep.folders import ONE_CLASS
-from data_prep.items import (
-    BadArgument,
-    Item,
-    Option,
-    PrepareError,
-    Scan,
-    class_dirs,
-    folder_items,
-    image_files,
-)
+from data_prep.folders import has_classes, side_items
+from data_prep.items import BadArgument, Item, Option, PrepareError, Scan
 from sbir_jax.data.images import read_image, to_square
 
 _SIDE = 256  # pixels that drawing works on: a photo of any shape is stretched to this square
@@ -45,7 +35,7 @@ class Photos(PairedImages):
     def scan(cls, raw: Path, *, sketches: int, draw_seed: int) -> Scan:
         if sketches < 1:
             raise BadArgument(f"--sketches={sketches}: valid from 1")
-        photos = _photos(raw)
+        photos = side_items(raw, raw, "photo", has_classes(raw))
         if not photos:
             raise PrepareError(f"--raw={raw}: no photo in it")
         drawings = [
@@ -92,17 +82,3 @@ def _draw():
     from sbir_jax.data.pseudo import pseudo_sketch
 
     return jax.jit(pseudo_sketch)
-
-
-def _photos(raw: Path) -> list[Item]:
-    folders = class_dirs(raw)
-    if not folders:
-        return folder_items(raw, raw, "photo", ONE_CLASS)
-    loose = [path for path in image_files(raw) if path.parent == raw]
-    if loose:
-        raise PrepareError(
-            f"--raw={raw}: class folders and also {len(loose)} loose files, such as "
-            f"{loose[0].name}: move each into the folder of its class"
-        )
-    by_class: Iterable = (folder_items(raw, f, "photo", f.name) for f in folders)
-    return list(itertools.chain.from_iterable(by_class))

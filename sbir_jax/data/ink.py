@@ -61,8 +61,8 @@ def drop_strokes(key: jax.Array, images: jax.Array, most: float) -> jax.Array:
 def draw_partly(key: jax.Array, images: jax.Array, share: float) -> jax.Array:
     """Some sketches, as the `share` says, as if still being drawn: one side of a line is empty.
 
-    The line has any direction and is up to half the side from the far corner's edge, so that at
-    least about half of the canvas stays.
+    The line has any direction and passes the centre, or misses it by up to half the side: at least
+    about half of the canvas stays.
     """
     chosen_key, angle_key, offset_key = jax.random.split(key, 3)
     batch, height, width = images.shape[:3]

@@ -171,9 +171,8 @@ def _require_shared_classes(dataset: Dataset) -> None:
 class _LocalBatch:
     """This process's rows of the batch of a step; picklable, for Grain's worker processes."""
 
-    images: dict[
-        str, Images | CachedImages
-    ]  # opened once: each opens its record files on first use
+    # Opened once: each opens its files on first use.
+    images: dict[str, Images | CachedImages]
     config: DataConfig
     sampler: Callable[[int], tuple[np.ndarray, np.ndarray]]
     index: dict[str, Any]

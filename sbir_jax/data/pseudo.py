@@ -145,16 +145,15 @@ def xdog(
     sharpness: float = 12.0,
     steepness: float = 10.0,
 ) -> jax.Array:
-    """XDoG lines of [B, H, W] in 0..1: (1 + p) G(s) - p G(1.6 s), thresholded softly.
+    """XDoG lines of [B, H, W] in 0..1: (1 + p) (G(s) - G(1.6 s)) + 0.75, thresholded softly.
 
     1 where that is at least `threshold`, else 1 + tanh(steepness (it - threshold)), not below 0;
-    p is `sharpness`.
+    p is `sharpness`. The paper's (1 + p) G(s) - p G(1.6 s) has the neighbourhood's grey subtracted,
+    and a light one put in its place: dark areas are no ink, only their borders are.
     """
     fine = gaussian(grey, sigma, radius=radius)
     wide = gaussian(grey, _WIDER * sigma, radius=radius)
-    sharp = (1 + sharpness) * fine - sharpness * wide
-    # Relative to the neighbourhood: dark areas are no ink, only their borders are.
-    sharp = sharp - wide + 0.75
+    sharp = (1 + sharpness) * (fine - wide) + 0.75
     soft = 1 + jnp.tanh(steepness * (sharp - threshold))
     return jnp.where(sharp >= threshold, 1.0, jnp.maximum(soft, 0.0))
 

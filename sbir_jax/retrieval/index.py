@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 METHODS = ("exact", "int8", "binary", "faiss")
+TABLE_METHODS = ("exact", "hnsw")  # of an index in PostgreSQL
 
 
 class Item(NamedTuple):

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sbir_jax.retrieval import RetrievalError
-from sbir_jax.retrieval.index import Index, Item, Match, check_encoders, one_method
+from sbir_jax.retrieval.index import TABLE_METHODS, Index, Item, Match, check_encoders, one_method
 from sbir_jax.retrieval.search import checked
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ _COLUMNS = "row, id, root, path, label, size, modified, vector, thumbnail"
 class Table:
     """An index in a database, from `Table.open`; threads may share it. See `store.Store`."""
 
-    methods = ("exact", "hnsw")
+    methods = TABLE_METHODS
 
     def __init__(self, address: str, name: str, connection: Any, row: tuple[str, dict]):
         self.name = f"{_shown(address)} ({name})"

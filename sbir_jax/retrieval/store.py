@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sbir_jax.retrieval.index import Index, Item, Match
+from sbir_jax.retrieval.index import METHODS, TABLE_METHODS, Index, Item, Match
 
 if TYPE_CHECKING:
     from sbir_jax.retrieval.encoders import Encoders
 
-SCHEMES = ("postgresql://", "postgres://")
+_SCHEMES = ("postgresql://", "postgres://")
 
 
 class Store(Protocol):
@@ -52,13 +52,23 @@ class Store(Protocol):
         """Its small JPEG."""
 
 
+def is_database(address: str | Path) -> bool:
+    """Whether an index there is in PostgreSQL, and not a directory."""
+    return str(address).startswith(_SCHEMES)
+
+
+def methods_of(address: str | Path) -> tuple[str, ...]:
+    """How an index there can be searched, without opening it."""
+    return TABLE_METHODS if is_database(address) else METHODS
+
+
 def open_store(address: str | Path, name: str = "photos") -> Store:
     """Opens a directory, or the index `name` of a database.
 
     Raises:
       RetrievalError: there is none, or the database cannot be reached.
     """
-    if str(address).startswith(SCHEMES):
+    if is_database(address):
         from sbir_jax.retrieval.postgres import Table
 
         return Table.open(str(address), name)

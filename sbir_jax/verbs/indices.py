@@ -35,10 +35,9 @@ def path(given: Given, flag: str, meaning: str) -> Path:
 
 def method(given: Given) -> str:
     """How photos are searched: a way that the store of --index has."""
-    from sbir_jax.retrieval.index import METHODS
+    from sbir_jax.retrieval.store import methods_of
 
-    address = str(given["index"])
-    return one_of(given, "method", ("exact", "hnsw") if "://" in address else METHODS)
+    return one_of(given, "method", methods_of(str(given["index"])))
 
 
 def one_of(given: Given, flag: str, valid: tuple[str, ...]) -> str:

@@ -49,9 +49,9 @@ def index(given: Given, words: list[str]) -> None:
 
 def _push(given: Given) -> None:
     folder, to = indices.path(given, "index", "the directory of an index"), str(given["to"])
-    from sbir_jax.retrieval.store import SCHEMES
+    from sbir_jax.retrieval.store import is_database
 
-    if not to.startswith(SCHEMES) and not to.endswith(".parquet"):
+    if not is_database(to) and not to.endswith(".parquet"):
         shown = to.partition("://")[0]
         raise UsageError(f"--to={shown}: expected postgresql://... or a file NAME.parquet")
     runs.ready_libraries()
