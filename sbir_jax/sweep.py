@@ -21,6 +21,7 @@ from sbir_jax.interrupt import Interrupts
 from sbir_jax.overrides import stored_config
 from sbir_jax.sweep_points import Point
 from sbir_jax.workdir import write_json
+from sbir_jax.writer import read_metrics
 
 _TESTED = ("category/mAP@all", "category/P@1", "instance/acc@10")
 _STOPPED = (130, 143)  # exit codes of a run that was asked to stop
@@ -121,15 +122,11 @@ def best_validation(workdir: Path, metric: str) -> tuple[float, int]:
     """The best value of a metric in `metrics.jsonl` and its step; nan and 0 where there is none."""
     found = (math.nan, 0)
     try:
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        lines = read_metrics(workdir / "metrics.jsonl")
     except OSError:
         return found
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the last line of a killed run
-            continue
-        value = entry.get(metric) if entry.get("kind") == "val" else None
+    for entry in lines:
+        value = entry.get(metric) if entry["kind"] == "val" else None
         if value is not None and not value < found[0]:
             found = (value, entry["step"])
     return found

@@ -21,8 +21,9 @@ from sbir_jax.data.source import open_dataset
 from sbir_jax.models import dual
 from sbir_jax.optim import everything
 from sbir_jax.step import draw, make_init, make_train_step
+from sbir_jax.throughput import Throughput
 from sbir_jax.train import train
-from sbir_jax.writer import MetricWriter, Throughput
+from sbir_jax.writer import MetricWriter
 
 pytestmark = pytest.mark.usefixtures("small_model")
 

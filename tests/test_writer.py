@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from sbir_jax.writer import MetricWriter, Throughput
+from sbir_jax.throughput import Throughput
+from sbir_jax.writer import MetricWriter
 
 
 class Clock:

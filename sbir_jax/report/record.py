@@ -14,6 +14,7 @@ from sbir_jax.config import RunConfig, nearest, resolve, settings
 from sbir_jax.overrides import stored_config
 from sbir_jax.results import ResultsError, Stored, folder_of, read_scores
 from sbir_jax.retrieved import Retrieved, read_retrieved
+from sbir_jax.writer import read_metrics
 
 Line = dict[str, Any]
 
@@ -113,7 +114,7 @@ def read_record(workdir: Path, evaluation: str = "") -> Record:
         workdir=workdir,
         name=workdir.resolve().name,
         run=run,
-        metrics=read(workdir / "metrics.jsonl", _lines, ()),
+        metrics=read(workdir / "metrics.jsonl", read_metrics, ()),
         entries=entries,
         chosen=chosen,
         per_class=read(folder / "per_class.csv", _per_class, ()),
@@ -170,19 +171,6 @@ def _entries(path: Path) -> dict[str, Line]:
         for level in entry["levels"]:
             _require(entry[level], "queries", "gallery")
     return found
-
-
-def _lines(path: Path) -> tuple[Line, ...]:
-    """The whole lines: a killed process may leave half a line."""
-    found = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int) and "kind" in line:
-            found.append(line)
-    return tuple(found)
 
 
 def _per_class(path: Path) -> tuple[dict[str, str], ...]:

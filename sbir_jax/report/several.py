@@ -20,6 +20,7 @@ from sbir_jax.report.record import (
     series,
 )
 from sbir_jax.report.sheets import Sheets
+from sbir_jax.report.training import figures_of
 from sbir_jax.results import ResultsError
 
 _MOST = 8  # runs: colours and dashes that are told apart
@@ -54,6 +55,8 @@ def write_comparison(
     chosen = evaluation or next(
         (n for n in ("test/best", "val/best") if all(n in of.entries for of in records)), ""
     )
+    if chosen:  # what they have in common may not be what one of them would have shown alone
+        records = [of if of.chosen == chosen else read_record(of.workdir, chosen) for of in records]
     sheets = Sheets(out)
     sections = [
         ("scores", "Scores", _scores(records, names, chosen)),
@@ -146,12 +149,8 @@ def _differences(records: Sequence[Record], names: Sequence[str], chosen: str) -
 def _training(records: Sequence[Record], names: Sequence[str], sheets: Sheets) -> Iterator[str]:
     metric = records[0].run.eval.metric
     shown = []
-    for file, title, kind, value, axis in (
-        ("loss", "Loss of the batch", "train", "loss", "loss"),
-        ("validation", f"Validation: {metric}", "val", metric, "score"),
-        ("learning_rate", "Learning rate", "train", "optim/lr", "learning rate"),
-        ("throughput", "Images a second", "train", "perf/images_per_s", "images/s"),
-    ):
+    for file, title, kind, (value, *_), axis in figures_of(metric):
+        title = f"{title}: {metric}" if value == metric else title
         found = [
             (name, *series(of.metrics, value, kind))
             for name, of in zip(names, records, strict=True)
@@ -178,7 +177,7 @@ def _precision(
     if not chosen:
         yield page.missing("Nothing to compare yet.")
         return
-    rows = [read_record(of.workdir, chosen).curves for of in records]
+    rows = [of.curves for of in records]
     shown = []
     for level in dict.fromkeys(row["level"] for of in rows for row in of):
         found = [

@@ -10,29 +10,35 @@ from sbir_jax.report.record import Record, series
 from sbir_jax.report.sheets import Sheets
 
 _NOT_SCORES = ("step", "kind", "nonfinite")
-_AXES = {"loss": "loss", "optim/lr": "learning rate", "perf/images_per_s": "images/s"}
+
+
+def figures_of(metric: str) -> tuple[tuple[str, str, str, tuple[str, ...], str], ...]:
+    """File, title, kind of line, metrics and axis of each figure of training.
+
+    `metric` chose the best checkpoint; it is the first of those of the validation.
+    """
+    scores = tuple(dict.fromkeys((metric, "category/mAP@all", "category/P@1")))
+    return (
+        ("loss", "Loss of the batch", "train", ("loss",), "loss"),
+        ("validation", "Validation", "val", scores, "score"),
+        ("learning_rate", "Learning rate", "train", ("optim/lr",), "learning rate"),
+        ("throughput", "Images a second", "train", ("perf/images_per_s",), "images/s"),
+    )
 
 
 def training(record: Record, sheets: Sheets) -> Iterator[str]:
     if not record.metrics:
         yield page.missing("No metrics yet: metrics.jsonl is missing or empty.")
         return
-    wanted = dict.fromkeys([record.run.eval.metric, "category/mAP@all", "category/P@1"])
-    figures = (
-        ("loss", "Loss of the batch", "train", ["loss"], False),
-        ("validation", "Validation", "val", list(wanted), True),
-        ("learning_rate", "Learning rate", "train", ["optim/lr"], False),
-        ("throughput", "Images a second", "train", ["perf/images_per_s"], False),
-    )
     shown = []
-    for file, title, kind, names, is_val in figures:
+    for file, title, kind, names, axis in figures_of(record.run.eval.metric):
         found = [(name, *series(record.metrics, name, kind)) for name in names]
         found = [line for line in found if line[1]]
         if not found:
             yield page.missing(f"{title}: not in metrics.jsonl.")
             continue
         image = curves.lines(
-            title, found, x="step", y=_AXES.get(names[0], "score"), unit=is_val, points=is_val
+            title, found, x="step", y=axis, unit=kind == "val", points=kind == "val"
         )
         words = "; ".join(curves.in_words(*line) for line in found)
         shown.append(sheets.picture(file, image, alt=f"{title} over steps. {words}."))
