@@ -145,6 +145,7 @@ def evaluate_workdir(
     generalised: bool = False,
     trec: Path | None = None,
     trec_depth: int = 1000,
+    quiet: bool = False,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on a split.
@@ -166,6 +167,7 @@ def evaluate_workdir(
         of the validation split, where a protocol holds its classes out of the seen ones).
       trec: directory for `run.txt` and `qrels.txt`.
       trec_depth: photos of each sketch in `run.txt`.
+      quiet: print nothing.
       mesh: devices; all by default.
 
     Raises:
@@ -226,12 +228,13 @@ def evaluate_workdir(
         },
     }
     title = f"{dataset.name}, {split} split, {named(run, checkpoint, step)}"
-    print(tables.of_evaluation(entry, title))
+    say = (lambda text: None) if quiet else print
+    say(tables.of_evaluation(entry, title))
     if dataset.protocol:
         rule = f" by {run.eval.metric} of the val split" if checkpoint == "best" else ""
-        print(tables.of_protocol(entry, checkpoint=f"checkpoint {checkpoint}{rule}"))
+        say(tables.of_protocol(entry, checkpoint=f"checkpoint {checkpoint}{rule}"))
     if "instance" not in levels:
-        print("no sketch is linked to a photo of this split: no instance retrieval")
+        say("no sketch is linked to a photo of this split: no instance retrieval")
     place = f"{elsewhere}_{split}" if elsewhere else split
     folder = results.folder_of(workdir, place, checkpoint)
     results.write_files(folder, evaluation)
@@ -242,8 +245,8 @@ def evaluate_workdir(
     picture = retrievals.picture(dataset, split, found, shown, fit=run.data.fit, title=headline)
     picture.save(folder / "retrievals.png")
     stored = results.add_entry(workdir, entry, name=f"{place}/{checkpoint}")
-    print(f"wrote {stored} and the files of this evaluation into {folder}")
+    say(f"wrote {stored} and the files of this evaluation into {folder}")
     if trec:
         results.write_trec(trec, sketches, photos, levels, nearest[:, :trec_depth])
-        print(f"wrote run.txt and qrels.txt into {trec}")
+        say(f"wrote run.txt and qrels.txt into {trec}")
     return entry

@@ -1,6 +1,8 @@
 """Eight simulated devices for every test, so that sharding is real wherever the suite runs."""
 
 import os
+import shutil
+from pathlib import Path
 
 import jax
 import pytest
@@ -47,12 +49,26 @@ def small_model():
 
 
 @pytest.fixture(scope="session")
-def finished(tiny_data, tmp_path_factory):
+def finished(tiny_data, tmp_path_factory, mesh):
     """(run, workdir) of an uninterrupted small-backbone run on one device; only read it."""
-    from sbir_jax import sharding
     from sbir_jax.train import train
 
     run, workdir = tiny_run(tiny_data), tmp_path_factory.mktemp("finished")
     with small_backbone():
-        train(run, workdir, mesh=sharding.make_mesh(jax.devices()[:1]))
+        train(run, workdir, mesh=mesh)
     return run, workdir
+
+
+@pytest.fixture(scope="session")
+def mesh():
+    """The mesh of one device: what compiles fastest."""
+    from sbir_jax import sharding
+
+    return sharding.make_mesh(jax.devices()[:1])
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """(run, workdir) of a finished run, to play with."""
+    run, workdir = finished
+    return run, Path(shutil.copytree(workdir, tmp_path / "copy"))

@@ -28,11 +28,6 @@ from sbir_jax.compile import (
 GIB = 1 << 30
 
 
-@pytest.fixture
-def mesh():
-    return sharding.make_mesh(jax.devices()[:1])
-
-
 # Does it fit?
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from tiny import TINY, assert_same_run, stored, tiny_run
 
-from sbir_jax import sharding
 from sbir_jax.config import ConfigError
 from sbir_jax.data import pipeline
 from sbir_jax.data.sampling import ClassSampler
@@ -25,11 +23,6 @@ CONFUSABLE = {
     "train.duration": "8 steps",
     "train.eval_every": "3 steps",
 }
-
-
-@pytest.fixture
-def mesh():
-    return sharding.make_mesh(jax.devices()[:1])
 
 
 @pytest.fixture

@@ -6,23 +6,17 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from tiny import TINY, assert_same_run, metric_lines, tiny_run
 
 import launch
-from sbir_jax import environment, sharding
+from sbir_jax import environment
 from sbir_jax.config import ConfigError
 from sbir_jax.dry_run import dry_run
 from sbir_jax.train import train
 
 pytestmark = pytest.mark.usefixtures("small_model")
-
-
-@pytest.fixture
-def mesh():
-    return sharding.make_mesh(jax.devices()[:1])
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 from test_step import draw_batch, host, optimizer_of
@@ -22,11 +21,6 @@ from sbir_jax.train import train
 pytestmark = pytest.mark.usefixtures("small_model")
 
 HEADS = {"optim.train": "*norm*, heads/*", "optim.freeze": "stems/*"}
-
-
-@pytest.fixture(scope="module")
-def mesh():
-    return sharding.make_mesh(jax.devices()[:1])
 
 
 def started(run: RunConfig, mesh):

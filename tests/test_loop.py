@@ -28,11 +28,6 @@ from sbir_jax.writer import MetricWriter
 pytestmark = pytest.mark.usefixtures("small_model")
 
 
-@pytest.fixture
-def mesh():
-    return sharding.make_mesh(jax.devices()[:1])
-
-
 @pytest.mark.parametrize("cache", ["device", "host"])
 def test_the_loop_moves_nothing_to_the_device_unasked(
     cache, tiny_data, tmp_path, mesh, monkeypatch

@@ -16,7 +16,7 @@ from test_backbones import DATA
 from test_weights import CONFIG, SHAPES, SMALL
 from tiny import TINY, stored, tiny_run
 
-from sbir_jax import backbones, sharding
+from sbir_jax import backbones
 from sbir_jax.config import ConfigError, resolve
 from sbir_jax.data.source import open_dataset
 from sbir_jax.evaluate import Evaluator, evaluate_workdir
@@ -29,11 +29,6 @@ from sbir_jax.overrides import load_config
 from sbir_jax.paths import by_path
 from sbir_jax.step import draw
 from sbir_jax.train import train
-
-
-@pytest.fixture
-def mesh():
-    return sharding.make_mesh(jax.devices()[:1])
 
 
 @pytest.fixture

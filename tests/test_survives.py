@@ -17,7 +17,7 @@ import pytest
 from test_killed import spawn
 from tiny import assert_same_run, metric_lines, tiny_run
 
-from sbir_jax import cli, environment, sharding
+from sbir_jax import cli, environment
 from sbir_jax import train as training
 from sbir_jax.checkpoint import CheckpointError, Checkpoints, restore_from
 from sbir_jax.config import ConfigError
@@ -40,17 +40,6 @@ with only_run_in(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
-
-
-@pytest.fixture
-def mesh():
-    return sharding.make_mesh(jax.devices()[:1])
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    run, workdir = finished
-    return run, Path(shutil.copytree(workdir, tmp_path / "copy"))
 
 
 def test_a_workdir_takes_one_run_until_its_process_dies(tmp_path):

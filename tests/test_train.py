@@ -22,18 +22,6 @@ from sbir_jax.train import TrainingDiverged, train
 pytestmark = pytest.mark.usefixtures("small_model")
 
 
-@pytest.fixture
-def mesh():
-    return sharding.make_mesh(jax.devices()[:1])
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    """(run, workdir) of a finished run, to play with."""
-    run, workdir = finished
-    return run, Path(shutil.copytree(workdir, tmp_path / "copy"))
-
-
 class Killed(Exception):
     """Stands for whatever stops a process between two steps."""
 

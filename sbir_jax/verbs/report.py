@@ -55,7 +55,7 @@ def at_the_end(run: RunConfig, workdir: Path) -> None:
         from sbir_jax.evaluate import evaluate_workdir
         from sbir_jax.report.one import write_report
 
-        evaluate_workdir(workdir, checkpoint="best", split="val", run=run)
+        evaluate_workdir(workdir, checkpoint="best", split="val", run=run, quiet=True)
         print(f"wrote {write_report(workdir, evaluation='val/best')} and its pictures")
     except Exception as error:  # the run is safe; whatever a picture has met is worth one line
         reason = " ".join(f"{type(error).__name__}: {error}".split())
