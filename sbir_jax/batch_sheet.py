@@ -67,11 +67,11 @@ def draw_views(
     most: int = MOST,
 ) -> Image.Image:
     """The sheet of the first pairs of `views_of`; what is not finite is grey."""
-    shown = [_to_pixels(np.nan_to_num(side[:most], posinf=1, neginf=-1)) for side in views]
+    shown = [to_pixels(np.nan_to_num(side[:most], posinf=1, neginf=-1)) for side in views]
     return batch_sheet(*shown, *ids, classes=classes, title=title)
 
 
-def _to_pixels(images: np.ndarray) -> np.ndarray:
+def to_pixels(images: np.ndarray) -> np.ndarray:
     """Views in -1..1, as the encoders see them, as uint8."""
     return np.clip(np.round((images + 1) * 127.5), 0, 255).astype(np.uint8)
 
