@@ -30,8 +30,8 @@ def by_class(record: Record, sheets: Sheets) -> Iterator[str]:
     chosen = classes.squares_of(counts)
     names = [str(found.classes[c]) for c in chosen]
     right = np.trace(counts) / counts.sum()
-    cut = f"; the {len(chosen)} classes that most errors touch"
-    cut *= len(chosen) < np.count_nonzero(counts.sum(axis=1))
+    some = len(chosen) < np.count_nonzero(counts.sum(axis=1))
+    cut = f"; the {len(chosen)} classes that most errors touch" if some else ""
     image = classes.confusion_figure(counts[np.ix_(chosen, chosen)], names)
     yield sheets.picture(
         "confusion",
