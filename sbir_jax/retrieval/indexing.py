@@ -24,7 +24,17 @@ from sbir_jax.data.images import BadImage, read_image
 from sbir_jax.data.pipeline import prefetch
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders
-from sbir_jax.retrieval.index import FORMAT, Index, Item, content_of, item_lines, thumbnail_file
+from sbir_jax.retrieval.index import (
+    CHECKED,
+    FORMAT,
+    NEXT,
+    Index,
+    Item,
+    checksum,
+    content_of,
+    item_lines,
+    thumbnail_file,
+)
 from sbir_jax.retrieval.known import File, Known, Parts
 from sbir_jax.workdir import write_json
 
@@ -142,11 +152,13 @@ def remove(index: Index, path: str | Path) -> int:
 
 def _opened(out: Path, encoders: Encoders) -> Index | None:
     """The index in `out`, if there is one already."""
+    if (out / NEXT).exists():
+        _move_into_place(out)
     if (out / "manifest.json").exists():
         index = Index.open(out)
         index.check(encoders)
         return index
-    ours = {"partial", "thumbnails"}
+    ours = {"partial", "thumbnails", *(f"{name}.partial" for name in (*CHECKED, NEXT))}
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
         raise RetrievalError(f"{out}: holds other files, not an index; choose another --out")
     return None
@@ -221,7 +233,7 @@ def _embed(reads: Sequence[_Read], encoders: Encoders, known: Known, parts: Part
 
 
 def _write(out: Path, items: Sequence[Item], known: Known, manifest: dict[str, Any]) -> None:
-    """Replaces the files of an index; the manifest comes last, and its numbers are checked."""
+    """Replaces the files of an index: all of them are whole before the first is moved."""
     items = sorted(items, key=lambda item: (item.root, item.path))
     shape = (len(items), manifest["dim"])
     scratch = out / "vectors.npy.partial"
@@ -232,20 +244,39 @@ def _write(out: Path, items: Sequence[Item], known: Known, manifest: dict[str, A
     lines = out / "items.jsonl.partial"
     with lines.open("w", encoding="utf-8") as file:
         file.writelines(item_lines(items))
-    scratch.replace(out / "vectors.npy")
-    lines.replace(out / "items.jsonl")
-    own = {"photos": len(items), "content": content_of(items), "sbir_jax": __version__}
-    write_json(out / "manifest.json", {"format": FORMAT, **manifest, **own})
+    del vectors  # closes it
+    own = {
+        "photos": len(items),
+        "content": content_of(items),
+        "crc32": {name: checksum(out / f"{name}.partial") for name in CHECKED},
+        "sbir_jax": __version__,
+    }
+    write_json(out / NEXT, {"format": FORMAT, **manifest, **own})
+    _move_into_place(out)
     kept = {item.id for item in items}
     for thumbnail in (out / "thumbnails").glob("*/*.jpg"):
         if thumbnail.stem not in kept:
             thumbnail.unlink()
 
 
+def _move_into_place(out: Path) -> None:
+    """Puts new files where the old ones are, or the rest of them, where that was interrupted."""
+    for name in CHECKED:
+        scratch = out / f"{name}.partial"
+        if scratch.exists():
+            scratch.replace(out / name)
+    (out / NEXT).replace(out / "manifest.json")
+
+
 def _write_bad(path: Path, bad: Sequence[Bad], root: Path) -> None:
     """Replaces the bad files of a root; those of others stay."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    before = [Bad(**json.loads(line)) for line in lines]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        before = [Bad(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError):
+        before = []  # absent or damaged: it is a list to read, and nothing depends on it
     others = [file for file in before if root not in Path(file.path).parents]
     lines = [json.dumps(file._asdict()) + "\n" for file in (*others, *bad)]
-    path.write_text("".join(lines), encoding="utf-8")
+    scratch = path.with_suffix(".jsonl.partial")
+    scratch.write_text("".join(lines), encoding="utf-8")
+    scratch.replace(path)
