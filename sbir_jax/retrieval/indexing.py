@@ -198,6 +198,9 @@ def _read_all(
 
 def _read(file: File, encoders: Encoders, known: Known, out: Path) -> _Read | Bad:
     path = Path(file.root, file.path)
+    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if shown != str(path):
+        return Bad(shown, "its name is not UTF-8")
     try:
         data = path.read_bytes()
         id = hashlib.sha256(data).hexdigest()[:_ID]
