@@ -112,8 +112,9 @@ def run(
         if error.errno not in _FULL + _REFUSED:
             raise
         place = f" ({error.filename})" if error.filename else ""
-        cure = "free some" if error.errno in _FULL else "mend that"
-        return _fail(f"{error.strerror}{place}; {cure}, and run the same command", code=1)
+        full, refused = "free some, and run the same command", "mend that, and run the same command"
+        cure = full if error.errno in _FULL else refused
+        return _fail(f"{error.strerror}{place}; {cure}", code=1)
     except Exception as error:
         loaded = [(sys.modules.get(module), name) for module, name in run_errors.items()]
         if isinstance(error, tuple(getattr(m, n) for m, n in loaded if hasattr(m, n))):

@@ -25,19 +25,29 @@ from sbir_jax.interrupt import Stopped
 
 # Signals
 
-# Imports once and forks for each command, which stops where it is told to and waits for its end.
+# Imports once and forks for each command, which stops where it is told to (after so many calls) and
+# waits for its end. Devices as in the tests, for whose compiled programs it has the use.
 NURSERY = """
 import json, os, sys, time
-import launch, tiny
-import sbir_jax.evaluate, sbir_jax.retrieval.encoders, sbir_jax.retrieval.indexing
+import jax, launch, tiny
+import sbir_jax.checkpoint, sbir_jax.evaluate, sbir_jax.retrieval.indexing, sbir_jax.train
+from sbir_jax import sharding
+jax.config.update("jax_num_cpu_devices", 8)
+make_mesh = sharding.make_mesh
+sharding.make_mesh = lambda of=None: make_mesh(of or jax.devices()[:1])
 for line in sys.stdin:
-    words, module, name = json.loads(line)
+    words, module, name, left = json.loads(line)
+    real = getattr(sys.modules[module], name)
     child = os.fork()
     if child == 0:
         sys.stdin.close()
         told = os.dup(1)
         os.dup2(2, 1)
-        def reached(*_arguments, **_named):
+        def reached(*arguments, **named):
+            global left
+            left -= 1
+            if left >= 0:
+                return real(*arguments, **named)
             os.write(told, f"{os.getpid()}\\n".encode())
             time.sleep(600)
         setattr(sys.modules[module], name, reached)
@@ -57,8 +67,9 @@ def stopped_at(tmp_path_factory):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
     ) as process:  # fmt: skip
 
-        def stop(number: signal.Signals, module: str, name: str, *words: str) -> int:
-            print(json.dumps([words, module, name]), file=process.stdin, flush=True)
+        def stop(number: signal.Signals, at: str, *words: str, after: int = 0) -> int:
+            module, _, name = at.rpartition(".")
+            print(json.dumps([words, module, name, after]), file=process.stdin, flush=True)
             told = process.stdout.readline()
             assert int(told) > 1, log.read_text()[-2000:]  # an exit code: it never came there
             os.kill(int(told), number)
@@ -85,10 +96,10 @@ def test_a_killed_evaluation_leaves_the_one_before_and_is_done_again(copy, mesh,
     alone = (workdir / "evaluation/test_best/scores.npz").read_bytes()
     shutil.rmtree(workdir / "evaluation")
     command = "evaluate", f"--workdir={workdir}"
-    killed = stopped_at(signal.SIGKILL, "sbir_jax.results", "_write_csv", *command)
+    killed = stopped_at(signal.SIGKILL, "sbir_jax.results._write_csv", *command)
     assert killed == -signal.SIGKILL
     assert (workdir / "results.json").read_bytes() == before
-    ended = stopped_at(signal.SIGTERM, "sbir_jax.results", "write_json", *command)
+    ended = stopped_at(signal.SIGTERM, "sbir_jax.results.write_json", *command)
     assert ended == -signal.SIGTERM
     assert (workdir / "results.json").read_bytes() == before
     assert evaluated("best") == expected
@@ -105,8 +116,8 @@ def test_killed_indexing_goes_on_and_ends_as_if_it_had_not_been(copy, tmp_path, 
     for i in range(5):
         save(photo(i, size=(36, 36)), photos / f"{i}.png")
     words = "index", f"--workdir={workdir}", f"--photos={photos}", f"--out={out}"
-    at = "sbir_jax.retrieval.indexing", "_write"
-    assert stopped_at(signal.SIGKILL, *at, *words) == -signal.SIGKILL
+    at = "sbir_jax.retrieval.indexing._write"
+    assert stopped_at(signal.SIGKILL, at, *words) == -signal.SIGKILL
     assert not (out / "manifest.json").exists()
     with small_backbone():
         encoders = load_encoders(workdir, mesh=mesh)
@@ -117,6 +128,30 @@ def test_killed_indexing_goes_on_and_ends_as_if_it_had_not_been(copy, tmp_path, 
     assert index.items == fresh.items
     np.testing.assert_allclose(index.vectors, fresh.vectors, atol=1e-3)
     assert np.abs(index.vectors).sum(axis=1).min() > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.usefixtures("small_model")
+def test_killed_at_three_moments_of_a_save_a_run_ends_the_same(
+    finished, tmp_path, mesh, stopped_at
+):
+    """SIGKILL with one array of step 4 in its place, with all but its directory, and before its
+    checksums: step 4 is not there, not there, and there; then the end of the other run."""
+    run, workdir = finished
+    killed = tmp_path / "run"
+    killed.mkdir()
+    shutil.copy(workdir / "config.json", killed)
+    words = "train", "--no_report", f"--workdir={killed}"
+    saved = []
+    # A save renames four arrays' directories and its own; the first of them is of step 2.
+    for at, after in (("os.rename", 6), ("os.rename", 4), ("sbir_jax.checkpoint.write_seal", 0)):
+        assert stopped_at(signal.SIGKILL, at, *words, after=after) == -signal.SIGKILL
+        saved.append(sorted(path.name for path in (killed / "checkpoints").iterdir()))
+    partial = "4.orbax-checkpoint-tmp"
+    assert saved == [["2", partial], ["2", partial], ["2", "4"]]
+    assert not (killed / "checkpoints/4/seal.json").exists()
+    training.train(run, killed, mesh=mesh)
+    assert_same_run(killed, workdir)
 
 
 @pytest.mark.usefixtures("small_model")
