@@ -116,7 +116,7 @@ def test_killed_indexing_goes_on_and_ends_as_if_it_had_not_been(copy, tmp_path, 
     for i in range(5):
         save(photo(i, size=(36, 36)), photos / f"{i}.png")
     words = "index", f"--workdir={workdir}", f"--photos={photos}", f"--out={out}"
-    at = "sbir_jax.retrieval.indexing._write"
+    at = "sbir_jax.retrieval.indexing.write"
     assert stopped_at(signal.SIGKILL, at, *words) == -signal.SIGKILL
     assert not (out / "manifest.json").exists()
     with small_backbone():

@@ -17,6 +17,7 @@ from sbir_jax import Index, load_encoders, sharding
 from sbir_jax.data.source import open_dataset
 from sbir_jax.evaluate import Evaluator
 from sbir_jax.retrieval import RetrievalError, indexing
+from sbir_jax.retrieval.folder import alone
 from sbir_jax.retrieval.index import NEXT
 from sbir_jax.retrieval.indexing import remove, update
 
@@ -192,6 +193,22 @@ def test_killed_while_its_files_are_exchanged_an_index_is_finished(
         assert str(error) == f"{out}: an update of it was interrupted; the same command finishes it"
     assert len(Index.build(photos, encoders, out)) == 9
     assert sum(embedded) == 9 and not list(out.glob("*.partial")) and not (out / NEXT).exists()
+
+
+def test_one_process_at_a_time_changes_an_index(encoders, photos, tmp_path):
+    """While another is at it, updates and removals are refused and change nothing; readers and
+    later updates are not."""
+    out = tmp_path / "index"
+    index = Index.build(photos, encoders, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    words = rf"^{out}: another process is changing this index; wait for it$"
+    with alone(out):
+        for change in (lambda: update(photos, encoders, out), lambda: remove(index, photos / "a")):
+            with pytest.raises(RetrievalError, match=words):
+                change()
+        assert_same(Index.open(out), index)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert update(photos, encoders, out).photos == 8
 
 
 def test_photos_from_before_the_present_are_updated_too(encoders, photos, tmp_path, embedded):
