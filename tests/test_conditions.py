@@ -18,7 +18,7 @@ from front_door import ROOT, launch
 from tiny import assert_same_run, metric_lines, small_backbone, tiny_tree
 
 import data_prep.__main__ as preparation
-from sbir_jax import Index, cli, evaluate, load_encoders
+from sbir_jax import Index, cli, evaluate, load_encoders, sharding
 from sbir_jax import train as training
 from sbir_jax.evaluate import evaluate_workdir
 from sbir_jax.interrupt import Stopped
@@ -203,36 +203,76 @@ def test_a_clock_that_goes_back_changes_nothing(finished, copy, mesh, monkeypatc
 # The disk
 
 
-def test_a_read_only_disk_is_one_line_of_every_verb(finished, tmp_path, capsys):
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own in a directory: (directory, function that mounts it again)."""
+    room = tmp_path / "room"
+    room.mkdir()
+
+    def mount(*options: str) -> bool:
+        words = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(room)]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+    if shutil.which("mount") is None or not mount("size=4m"):
+        pytest.skip("no right to mount a file system")
+    yield room, lambda option: mount("remount", option)
+    subprocess.run(["umount", str(room)], check=True)
+
+
+def test_a_read_only_disk_is_one_line_of_every_verb(finished, small_disk, tmp_path, capsys):
     """A file system mounted read-only, which binds root too: nothing is begun that cannot be
     kept, and the line names the flag or the directory."""
-    run, workdir = finished
-    room, raw = tmp_path / "room", tiny_tree(tmp_path / "raw")
-    room.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(room)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no right to mount a file system")
-    try:
-        shutil.copytree(workdir, room / "run")
-        subprocess.run(["mount", "-o", "remount,ro", str(room)], check=True)
-        of = f"--workdir={room / 'run'}"
-        config = f"--config={ROOT / 'configs/sweep_losses.py'}"
-        kept, new = "cannot be written to", "cannot be made: Read-only file system"
-        for expected, *words in (
-            (f"{of}: {kept}", "train", of),
-            (f"--workdir={room / 'a'}: {new}", "train", f"--workdir={room / 'a'}", config),
-            (f"{of}: {kept}", "evaluate", of),
-            (f"{of}: {kept}", "dimensions", of),
-            (f"{room}/run/report: {kept}: Read-only file system", "report", of),
-            (f"--workdir={room / 's'}: {new}", "sweep", f"--workdir={room / 's'}", config),
-        ):
-            assert launch.main(words) in (1, 2)
-            assert capsys.readouterr().err == f"launch.py: {expected}\n"
-        assert preparation.main(["folders", f"--raw={raw}", f"--data_dir={room}"]) == 2
-        expected = f"--data_dir={room}: cannot write there (Read-only file system)"
-        assert capsys.readouterr().err == f"data_prep: {expected}\n"
-    finally:
-        subprocess.run(["umount", str(room)], check=True)
+    (room, remount), raw = small_disk, tiny_tree(tmp_path / "raw")
+    shutil.copytree(finished[1], room / "run")
+    assert remount("ro")
+    of = f"--workdir={room / 'run'}"
+    config = f"--config={ROOT / 'configs/sweep_losses.py'}"
+    kept, new = "cannot be written to", "cannot be made: Read-only file system"
+    for expected, *words in (
+        (f"{of}: {kept}", "train", of),
+        (f"--workdir={room / 'a'}: {new}", "train", f"--workdir={room / 'a'}", config),
+        (f"{of}: {kept}", "evaluate", of),
+        (f"{of}: {kept}", "dimensions", of),
+        (f"{room}/run/report: {kept}: Read-only file system", "report", of),
+        (f"--workdir={room / 's'}: {new}", "sweep", f"--workdir={room / 's'}", config),
+    ):
+        assert launch.main(words) in (1, 2)
+        assert capsys.readouterr().err == f"launch.py: {expected}\n"
+    assert preparation.main(["folders", f"--raw={raw}", f"--data_dir={room}"]) == 2
+    expected = f"--data_dir={room}: cannot write there (Read-only file system)"
+    assert capsys.readouterr().err == f"data_prep: {expected}\n"
+
+
+@pytest.mark.usefixtures("small_model")
+def test_a_full_disk_stops_evaluation_report_index_and_preparation_in_one_line(
+    finished, small_disk, tmp_path, mesh, capsys, monkeypatch
+):
+    """Not one page is free: each says so in a line and leaves what was there; given room, the same
+    commands go through."""
+    (room, remount), raw = small_disk, tiny_tree(tmp_path / "raw")
+    workdir = Path(shutil.copytree(finished[1], room / "run"))
+    monkeypatch.setattr(sharding, "make_mesh", lambda devices=None: mesh)
+    of, index = f"--workdir={workdir}", room / "index"
+    indexing = ["index", of, f"--photos={raw / 'photos'}", f"--out={index}"]
+    commands = ["evaluate", of], ["report", of], indexing
+    results = {path: path.read_bytes() for path in workdir.glob("*.json")}
+    with pytest.raises(OSError, match="No space left"), (room / "ballast").open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    for words in commands:
+        assert launch.main(words) == 1, words
+        err = capsys.readouterr().err
+        assert err.startswith("launch.py: ") and "No space left" in err and err.count("\n") == 1
+    prepared = ["folders", f"--raw={raw}", f"--data_dir={room / 'data'}"]
+    assert preparation.main(prepared) in (1, 2)
+    err = capsys.readouterr().err
+    assert err.startswith("data_prep: ") and "disk space" in err and err.count("\n") == 1
+    assert {path: path.read_bytes() for path in workdir.glob("*.json")} == results
+    assert remount("size=64m")
+    for words in commands:
+        assert launch.main(words) == 0, capsys.readouterr().err
+    assert preparation.main(prepared) == 0
 
 
 @pytest.mark.parametrize(
