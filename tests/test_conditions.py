@@ -20,6 +20,7 @@ from tiny import assert_same_run, metric_lines, small_backbone, tiny_tree
 import data_prep.__main__ as preparation
 from sbir_jax import Index, cli, evaluate, load_encoders, sharding
 from sbir_jax import train as training
+from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.evaluate import evaluate_workdir
 from sbir_jax.interrupt import Stopped
 
@@ -132,23 +133,20 @@ def test_killed_indexing_goes_on_and_ends_as_if_it_had_not_been(copy, tmp_path, 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.usefixtures("small_model")
-def test_killed_at_three_moments_of_a_save_a_run_ends_the_same(
-    finished, tmp_path, mesh, stopped_at
-):
-    """SIGKILL with one array of step 4 in its place, with all but its directory, and before its
-    checksums: step 4 is not there, not there, and there; then the end of the other run."""
+def test_killed_in_a_save_a_run_ends_the_same(finished, tmp_path, mesh, stopped_at):
+    """SIGKILL when one item of step 4 is whole and the next is not, and before its checksums: step
+    4 is not there, and there; then the end of the other run."""
     run, workdir = finished
     killed = tmp_path / "run"
     killed.mkdir()
     shutil.copy(workdir / "config.json", killed)
     words = "train", "--no_report", f"--workdir={killed}"
     saved = []
-    # A save renames four arrays' directories and its own; the first of them is of step 2.
-    for at, after in (("os.rename", 6), ("os.rename", 4), ("sbir_jax.checkpoint.write_seal", 0)):
+    # A save renames the directories of four items and then its own; the first one is of step 2.
+    for at, after in (("os.rename", 6), ("sbir_jax.checkpoint.write_seal", 0)):
         assert stopped_at(signal.SIGKILL, at, *words, after=after) == -signal.SIGKILL
         saved.append(sorted(path.name for path in (killed / "checkpoints").iterdir()))
-    partial = "4.orbax-checkpoint-tmp"
-    assert saved == [["2", partial], ["2", partial], ["2", "4"]]
+    assert saved == [["2", "4.orbax-checkpoint-tmp"], ["2", "4"]]
     assert not (killed / "checkpoints/4/seal.json").exists()
     training.train(run, killed, mesh=mesh)
     assert_same_run(killed, workdir)
@@ -156,8 +154,8 @@ def test_killed_at_three_moments_of_a_save_a_run_ends_the_same(
 
 @pytest.mark.usefixtures("small_model")
 def test_sigterm_while_validating_stops_after_the_next_step(finished, tmp_path, mesh, monkeypatch):
-    """The validation is finished and saved, then one more step; continued, the run is the same."""
-    run, workdir = finished
+    """The validation is finished and saved, then one more step, which is the latest."""
+    run, _ = finished
     validate = evaluate.Evaluator.validate
 
     def asked(self, *state):
@@ -170,8 +168,9 @@ def test_sigterm_while_validating_stops_after_the_next_step(finished, tmp_path, 
         with pytest.raises(Stopped, match="SIGTERM at step 3, which is saved"):
             training.train(run, tmp_path / "run", mesh=mesh)
     assert [line["step"] for line in metric_lines(tmp_path / "run") if line["kind"] == "val"] == [2]
-    training.train(run, tmp_path / "run", mesh=mesh)
-    assert_same_run(tmp_path / "run", workdir)
+    assert metric_lines(tmp_path / "run")[-1]["step"] == 3
+    with Checkpoints(tmp_path / "run", metric=run.eval.metric, read_only=True) as checkpoints:
+        assert sorted(checkpoints.steps()) == [2, 3] and checkpoints.find("best") == 2
 
 
 # The clock
