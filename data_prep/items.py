@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -125,12 +126,20 @@ def class_dirs(root: Path) -> list[Path]:
 
 
 def image_files(root: Path) -> Iterator[Path]:
-    """Every file below `root` at any depth, sorted, without hidden ones and clutter."""
+    """Every file below `root` at any depth, sorted, without hidden ones and clutter.
+
+    Raises:
+      PrepareError: a name that is no text, which no record could hold.
+    """
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and name.lower() not in CLUTTER:
-                yield Path(folder, name)
+                path = Path(folder, name)
+                shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                if shown != str(path):
+                    raise PrepareError(f"{shown}: its name is not UTF-8; give it another")
+                yield path
 
 
 def class_items(
@@ -186,10 +195,13 @@ def folder_items(
     Args:
       raw: what `Item.file` is relative to.
       photo_of: from a file's path below `folder`, without suffix, to the photo's; "" for no link.
+
+    Names that read alike are alike: macOS writes the dots of an "ü" as a letter of their own.
     """
-    items = []
+    items, label = [], unicodedata.normalize("NFC", label)
     for path in image_files(folder):
-        photo = photo_of(path.relative_to(folder).with_suffix("").as_posix())
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        photo = photo_of(unicodedata.normalize("NFC", stem))
         items.append(
             Item(
                 path=path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -137,10 +138,9 @@ def prepare(
     )
     config = scan.train_config or builder.TRAIN_CONFIG
     if not scan.test_only:
-        say(
-            f"  train on it: python launch.py train --config={config} "
-            f"--config.data.name={name} --config.data.dir={data_dir} --workdir=runs/{name}"
-        )
+        words = ("python", "launch.py", "train", f"--config={config}", f"--config.data.name={name}")
+        words += (f"--config.data.dir={data_dir}", f"--workdir=runs/{name}")
+        say(f"  train on it: {shlex.join(words)}")
     return final
 
 

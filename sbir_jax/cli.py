@@ -24,6 +24,7 @@ HELP = ("help", "--help", "-h", "-help", "--helpfull", "--helpshort")
 
 Given = dict[str, str | bool]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or none allowed
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)  # by a disk, often as it fails
 
 # A password in an address, `://user:password@` or `password=`: no message repeats it.
 _SECRET = re.compile(r"(://[^\s:/@]*:).*(?=@)|(password=)[^\s&]*")
@@ -108,10 +109,12 @@ def run(
     except KeyboardInterrupt:
         return _fail("stopped; the same command continues the run", code=130)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _FULL + _REFUSED:
             raise
         place = f" ({error.filename})" if error.filename else ""
-        return _fail(f"{error.strerror}{place}; free some, and run the same command", code=1)
+        full, refused = "free some, and run the same command", "mend that, and run the same command"
+        cure = full if error.errno in _FULL else refused
+        return _fail(f"{error.strerror}{place}; {cure}", code=1)
     except Exception as error:
         loaded = [(sys.modules.get(module), name) for module, name in run_errors.items()]
         if isinstance(error, tuple(getattr(m, n) for m, n in loaded if hasattr(m, n))):

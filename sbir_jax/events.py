@@ -15,6 +15,7 @@ from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import RecordWriter
 
+_PREFIX = "events.out.tfevents."  # then a time in seconds, by which TensorBoard knows the order
 _FLUSH_SECONDS = 30.0  # the longest that TensorBoard lags behind
 
 
@@ -27,7 +28,7 @@ class EventFile:
 
     def __init__(self, folder: Path, *, start: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{start}"
+        name = f"{_PREFIX}{_after_earlier(folder)}.{socket.gethostname()}.{start}"
         self._file, self._flushed = RecordWriter(str(folder / name)), time.monotonic()
         self._add(Event(file_version="brain.Event:2"))
         if start:  # hides the events that an earlier process wrote of later steps
@@ -52,3 +53,14 @@ class EventFile:
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self._file.flush()
             self._flushed = time.monotonic()
+
+
+def _after_earlier(folder: Path) -> int:
+    """The time, or where the clock was set back since, the second after the latest file.
+
+    TensorBoard reads files in the order of their names: one that came before its predecessor could
+    not hide that one's later steps.
+    """
+    found = (path.name.removeprefix(_PREFIX) for path in folder.glob(f"{_PREFIX}*"))
+    times = (name.partition(".")[0] for name in found)
+    return max([int(time.time()), *(int(earlier) + 1 for earlier in times if earlier.isdecimal())])

@@ -103,6 +103,7 @@ def make_plan(run: RunConfig, dataset: Dataset, mesh: Mesh) -> Plan:
       ConfigError: settings that cannot work with this dataset.
       DatasetError: an image cannot be read.
     """
+    _check_negatives(run, dataset)
     feed = make_feed(dataset, run.data, seed=run.seed, mesh=mesh)
     sizes = {"batch_size": run.data.batch_size, "epoch_size": feed.epoch_size}
     total = duration_steps(run.train.duration, path="train.duration", **sizes)
@@ -140,6 +141,19 @@ def make_plan(run: RunConfig, dataset: Dataset, mesh: Mesh) -> Plan:
         like=sharding.shapes_of(mesh, init, fsdp=run.train.fsdp),
         evaluator=evaluator,
     )
+
+
+def _check_negatives(run: RunConfig, dataset: Dataset) -> None:
+    """Raises ConfigError where one class is all there is: a negative is an image of another."""
+    sketch, photo = (dataset.index("train", side) for side in dual.MODALITIES)
+    common = np.intersect1d(sketch.label, photo.label)
+    if run.loss.match == "class" and len(common) == 1:
+        linked = np.isin(sketch.instance, photo.instance[photo.instance >= 0]).sum()
+        raise ConfigError(
+            f"config.loss.match='class': the training split of {dataset.name!r} has one class with "
+            f"sketches and photos, {dataset.classes[common[0]]!r}, so nothing is a negative; use "
+            f"'instance' ({linked:,} of its {len(sketch.label):,} sketches name their photo)"
+        )
 
 
 def compiled_step(plan: Plan, batch: dict[str, Any]) -> tuple[Callable, float, str]:

@@ -17,6 +17,8 @@ from sbir_jax import Index, load_encoders, sharding
 from sbir_jax.data.source import open_dataset
 from sbir_jax.evaluate import Evaluator
 from sbir_jax.retrieval import RetrievalError, indexing
+from sbir_jax.retrieval.folder import alone
+from sbir_jax.retrieval.index import NEXT
 from sbir_jax.retrieval.indexing import remove, update
 
 
@@ -161,6 +163,67 @@ def test_interrupted_indexing_goes_on_where_it_stopped(
     assert_same(Index.open(out), Index.build(photos, encoders, tmp_path / "fresh"))
 
 
+@pytest.mark.parametrize("at", ["first.partial", "vectors.npy", "items.jsonl", "manifest.json"])
+def test_killed_while_its_files_are_exchanged_an_index_is_finished(
+    encoders, photos, tmp_path, embedded, monkeypatch, at
+):
+    """Before each of its four moves, of a new index and of an update: the same command ends as
+    without, no photo is embedded twice, and a reader meets an index or one line."""
+    out, fresh = tmp_path / "index", Index.build(photos, encoders, tmp_path / "fresh")
+    embedded.clear()
+    replace = indexing.Path.replace
+
+    def stop(path, target):
+        if target.name == ("next.json" if at == "first.partial" else at):
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    def interrupted():
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(indexing.Path, "replace", stop)
+            update(photos, encoders, out)
+
+    interrupted()
+    assert_same(Index.build(photos, encoders, out), fresh)
+    save(photo(20), photos / "c/new.png")
+    interrupted()
+    try:
+        assert len(Index.open(out)) == 8  # nothing had been moved yet
+    except RetrievalError as error:
+        assert str(error) == f"{out}: an update of it was interrupted; the same command finishes it"
+    assert len(Index.build(photos, encoders, out)) == 9
+    assert sum(embedded) == 9 and not list(out.glob("*.partial")) and not (out / NEXT).exists()
+
+
+def test_one_process_at_a_time_changes_an_index(encoders, photos, tmp_path):
+    """While another is at it, updates and removals are refused and change nothing; readers and
+    later updates are not."""
+    out = tmp_path / "index"
+    index = Index.build(photos, encoders, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    words = rf"^{out}: another process is changing this index; wait for it$"
+    with alone(out):
+        for change in (lambda: update(photos, encoders, out), lambda: remove(index, photos / "a")):
+            with pytest.raises(RetrievalError, match=words):
+                change()
+        assert_same(Index.open(out), index)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert update(photos, encoders, out).photos == 8
+
+
+def test_photos_from_before_the_present_are_updated_too(encoders, photos, tmp_path, embedded):
+    """A clock that was set back: a file is new because its time is another, not a later one, and
+    is embedded because its content is."""
+    out = tmp_path / "index"
+    Index.build(photos, encoders, out)
+    save(photo(30), photos / "a/0.png")
+    for name in ("a/0.png", "b/1.png"):
+        os.utime(photos / name, (1, 1))  # 1970
+    embedded.clear()
+    assert update(photos, encoders, out).embedded == sum(embedded) == 1
+    assert_same(Index.open(out), Index.build(photos, encoders, tmp_path / "fresh"))
+
+
 def test_parts_of_other_encoders_are_not_used(encoders, photos, tmp_path, embedded):
     """What another model left unfinished in the directory is embedded again."""
     out = tmp_path / "index"
@@ -233,6 +296,13 @@ def test_damage_is_one_line(encoders, photos, tmp_path):
     assert "not that of the manifest" in damaged("items.jsonl", b"".join(lines[::-1]))
     shutil.copy(sound / "items.jsonl", tmp_path / "copy")
     assert "index again" in damaged("vectors.npy", b"\x93NUMPY")
+    for name in ("vectors.npy", "items.jsonl"):
+        flipped = bytearray((sound / name).read_bytes())
+        flipped[-5] ^= 1  # a coordinate, a digit of a time: nothing else would show it
+        assert f"{name} is not what was written (checksum)" in damaged(name, flipped)
+        shutil.copy(sound / name, tmp_path / "copy")
+    (sound / "bad.jsonl").write_text('{"path": "half a li')
+    assert update(photos, encoders, sound).photos == 8  # it is a list to read, no more
 
 
 def test_what_cannot_be_indexed_is_said(encoders, photos, tmp_path):

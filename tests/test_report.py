@@ -165,10 +165,11 @@ def test_the_confusion_and_precision_at_1_agree(evaluated):
     """Queries on the diagonal are those whose first photo is right: P@1 of the ranking."""
     workdir = evaluated[1]
     record = read_record(workdir)
-    counts, category = classes.confusion(record.retrieved), entry_of(workdir)["category"]
+    found, category = classes.confusion(record.retrieved), entry_of(workdir)["category"]
+    counts = found.among(np.arange(len(record.retrieved.classes)))
     assert counts.sum() == category["queries"]
     assert np.trace(counts) / counts.sum() == pytest.approx(category["P@1"]["value"])
-    errors = classes.most_confused(counts, 1000)
+    errors = classes.most_confused(found, 1000)
     assert sum(n for _, _, n, _ in errors) == counts.sum() - np.trace(counts)
     assert [n for _, _, n, _ in errors] == sorted((n for _, _, n, _ in errors), reverse=True)
 
@@ -386,7 +387,7 @@ def test_one_class_and_classes_without_queries():
     """One class has a confusion of one square; a class without queries has a bar of none."""
     found = made([0, 0], [0, 0, 0], ["only"])
     counts = classes.confusion(found)
-    assert counts.tolist() == [[2]] and classes.most_confused(counts, 5) == []
+    assert counts.among(np.arange(1)).tolist() == [[2]] and classes.most_confused(counts, 5) == []
     assert classes.squares_of(counts).tolist() == [0]
     classes.bars("x", ["only", "none"], np.array([0.5, np.nan]), mean=0.5, x="x")
 
@@ -395,7 +396,10 @@ def test_of_many_classes_the_worst_touched_are_shown():
     """Of 30 classes, 20: those with errors come before those without."""
     counts = np.diag(np.full(30, 9))
     counts[7, 21] = counts[22, 3] = 5
-    chosen = classes.squares_of(counts)
+    found = classes.Confusion(*np.nonzero(counts), counts[np.nonzero(counts)])
+    chosen = classes.squares_of(found)
+    np.testing.assert_array_equal(found.among(chosen), counts[np.ix_(chosen, chosen)])
+    assert classes.most_confused(found, 9) == [(7, 21, 5, 5 / 14), (22, 3, 5, 5 / 14)]
     assert len(chosen) == 20 and {3, 7, 21, 22} <= set(chosen.tolist())
     shown = classes.shown(np.arange(100.0))
     assert shown[0] == 99 and shown[-1] == 0 and len(shown) == 40

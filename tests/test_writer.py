@@ -10,6 +10,7 @@ import os
 import select
 import struct
 import termios
+import time
 
 import numpy as np
 import pytest
@@ -159,6 +160,16 @@ def test_resumed_tensorboard_hides_later_steps(tmp_path):
     run(tmp_path, 4, 6)
     starts = [event.step for event in events(tmp_path) if event.HasField("session_log")]
     assert starts == [5]
+
+
+def test_tensorboard_reads_starts_in_order_though_the_clock_was_set_back(tmp_path, monkeypatch):
+    """TensorBoard takes files by name; a later start has the later one, or could hide nothing."""
+    run(tmp_path, 0, 5)
+    for start, now in ((4, 1_000_000.0), (5, 2_000_000.0)):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        run(tmp_path, start, start + 1)
+    told = [event.step for event in events(tmp_path) if event.step]
+    assert told == sorted(told) and told[-1] == 6
 
 
 @pytest.mark.parametrize("shape", [(6, 9), (6, 9, 3)])

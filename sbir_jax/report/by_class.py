@@ -29,10 +29,10 @@ def by_class(record: Record, sheets: Sheets) -> Iterator[str]:
     counts = classes.confusion(found)
     chosen = classes.squares_of(counts)
     names = [str(found.classes[c]) for c in chosen]
-    right = np.trace(counts) / counts.sum()
-    some = len(chosen) < np.count_nonzero(counts.sum(axis=1))
+    right = counts.queries[counts.right].sum() / counts.queries.sum()
+    some = len(chosen) < len(np.unique(counts.query))
     cut = f"; the {len(chosen)} classes that most errors touch" if some else ""
-    image = classes.confusion_figure(counts[np.ix_(chosen, chosen)], names)
+    image = classes.confusion_figure(counts.among(chosen), names)
     yield sheets.picture(
         "confusion",
         image,

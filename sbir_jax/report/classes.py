@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import patheffects
@@ -45,33 +46,61 @@ def bars(title: str, names: Sequence[str], values: np.ndarray, *, mean: float, x
     return rendered(figure)
 
 
-def confusion(found: Retrieved) -> np.ndarray:
-    """int64 [C, C]: how many queries of each class have a first photo of each class."""
+class Confusion(NamedTuple):
+    """Queries by their class and that of their first photo: the pairs of classes that occur, since
+    a table of 10,000 classes would have 100 million cells.
+
+    Attributes:
+      query, first: classes, int64 [n], in ascending order.
+      queries: how many, int64 [n].
+    """
+
+    query: np.ndarray
+    first: np.ndarray
+    queries: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which pairs are of one class: bool [n]."""
+        return self.query == self.first
+
+    def among(self, chosen: np.ndarray) -> np.ndarray:
+        """The table of some classes, which ascend: int64 [c, c]."""
+        inside = np.isin(self.query, chosen) & np.isin(self.first, chosen)
+        table = np.zeros((len(chosen), len(chosen)), np.int64)
+        places = [np.searchsorted(chosen, of[inside]) for of in (self.query, self.first)]
+        table[tuple(places)] = self.queries[inside]
+        return table
+
+
+def confusion(found: Retrieved) -> Confusion:
+    """Which class the first photo of each query is of."""
     count = len(found.classes)
     first = found.gallery_labels[found.nearest[:, 0]]
-    pairs = np.ravel_multi_index((found.query_labels, first), (count, count))
-    return np.bincount(pairs, minlength=count * count).reshape(count, count)
+    pairs = found.query_labels.astype(np.int64) * count + first
+    pairs, queries = np.unique(pairs, return_counts=True)
+    return Confusion(*np.divmod(pairs, count), queries)
 
 
-def most_confused(counts: np.ndarray, most: int) -> list[tuple[int, int, int, float]]:
+def most_confused(counts: Confusion, most: int) -> list[tuple[int, int, int, float]]:
     """(class, class of the first photo, queries, share of the class's queries), most first."""
-    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    rows, columns = np.unravel_index(order, wrong.shape)
+    wrong = np.flatnonzero(~counts.right)
+    order = wrong[np.argsort(-counts.queries[wrong], kind="stable")[:most]]
+    of_class = np.bincount(counts.query, counts.queries)
     return [
-        (int(row), int(column), int(wrong[row, column]), wrong[row, column] / counts[row].sum())
-        for row, column in zip(rows, columns, strict=True)
-        if wrong[row, column]
+        (int(query), int(first), int(number), number / of_class[query])
+        for query, first, number in zip(*(of[order] for of in counts), strict=True)
     ]
 
 
-def squares_of(counts: np.ndarray) -> np.ndarray:
+def squares_of(counts: Confusion) -> np.ndarray:
     """The classes that the confusion shows, ascending: of many, those that most errors touch."""
-    present = np.flatnonzero(counts.sum(axis=1))
+    present = np.unique(counts.query)
     if len(present) <= SQUARES:
         return present
-    wrong = counts - np.diag(np.diag(counts))
-    touched = (wrong.sum(axis=0) + wrong.sum(axis=1))[present]
+    wrong = np.where(counts.right, 0, counts.queries)
+    size = 1 + max(counts.query.max(), counts.first.max())
+    touched = sum(np.bincount(of, wrong, size) for of in (counts.query, counts.first))[present]
     return np.sort(present[np.argsort(-touched, kind="stable")[:SQUARES]])
 
 

@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `manifest.json` | the format, the encoders' identity, numbers of photos and dimensions, a hash |
+| `manifest.json` | the format, the encoders' identity, how many photos and dimensions, checksums |
 | `vectors.npy` | float16 [n, D], each row of length 1 |
 | `items.jsonl` | a line for each row: path, size, content |
 | `thumbnails/` | a small JPEG of each photo, so that results can be shown without the originals |
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sbir_jax.checksum import crc32_of
 from sbir_jax.config import nearest
 from sbir_jax.retrieval import RetrievalError
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from sbir_jax.retrieval.search import Searcher
 
 FORMAT = 1
+NEXT = "next.json"  # the manifest of new files that are whole and not yet in their place
+CHECKED = ("vectors.npy", "items.jsonl")  # files whose checksums the manifest holds
 METHODS = ("exact", "int8", "binary", "faiss")
 TABLE_METHODS = ("exact", "hnsw")  # of an index in PostgreSQL
 
@@ -122,11 +125,20 @@ class Index:
                 )
             if content_of(items) != manifest["content"]:
                 raise ValueError("items.jsonl is not that of the manifest")
+            for name, crc in manifest.get("crc32", {}).items():  # indices of 0.1 have none
+                if name in CHECKED and checksum(folder / name) != crc:
+                    raise ValueError(f"{name} is not what was written (checksum)")
         except RetrievalError:
             raise
         except Exception as error:  # json, KeyError, TypeError, OSError, NumPy's own
+            if (folder / NEXT).exists():
+                raise RetrievalError(
+                    f"{folder}: an update of it was interrupted; the same command finishes it"
+                ) from error
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise RetrievalError(f"{folder}: damaged ({reason}); index again") from error
+            raise RetrievalError(
+                f"{folder}: damaged ({reason}); move it away and index again"
+            ) from error
         return cls(folder, manifest, items, vectors)
 
     @classmethod
@@ -241,6 +253,12 @@ def content_of(items: Iterable[Item]) -> str:
     return hashlib.sha256(
         "".join(f"{item.id} {item.path}\n" for item in items).encode()
     ).hexdigest()
+
+
+def checksum(path: Path) -> int:
+    """CRC of a file of an index, as the manifest holds it."""
+    with path.open("rb") as file:
+        return crc32_of(file, doing=f"checking {path.name}")
 
 
 def read_items(path: Path) -> list[Item]:

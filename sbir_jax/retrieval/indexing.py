@@ -8,37 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from sbir_jax import __version__
 from sbir_jax.data.images import BadImage, read_image
 from sbir_jax.data.pipeline import prefetch
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders
-from sbir_jax.retrieval.index import FORMAT, Index, Item, content_of, item_lines, thumbnail_file
+from sbir_jax.retrieval.folder import Bad, alone, check_ours, opened, write, write_bad
+from sbir_jax.retrieval.index import Index, Item, thumbnail_file
 from sbir_jax.retrieval.known import File, Known, Parts
-from sbir_jax.workdir import write_json
 
 THUMBNAIL = 192  # longer side in pixels
 _PART = 1024  # photos between two writes: what an interruption can cost
 _CHUNK = 32  # photos that a thread reads at a time
 _ID = 20  # hexadecimal digits of a sha256; two of a billion photos share them at odds of 4e-7
-
-
-class Bad(NamedTuple):
-    """A file that is not a photo."""
-
-    path: str
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,16 +71,22 @@ def update(photos: str | Path, encoders: Encoders, out: str | Path) -> Report:
       out: directory of the index; may be new.
 
     Raises:
-      RetrievalError: no images there, `out` cannot be written, or holds an index of other
-        encoders.
+      RetrievalError: no images there, `out` cannot be written, holds an index of other encoders, or
+        another process is changing it.
     """
     root, out = Path(os.path.abspath(photos)), Path(out)
     if not root.is_dir():
         raise RetrievalError(f"{photos}: {'not a directory' if root.exists() else 'not there'}")
-    old = _opened(out, encoders)
+    check_ours(out)
     files = list(_image_files(root, skip=out.resolve()))
     if not files:
         raise RetrievalError(f"{photos}: no images in it")
+    with alone(out):
+        return _update(root, files, encoders, out)
+
+
+def _update(root: Path, files: Sequence[File], encoders: Encoders, out: Path) -> Report:
+    old = opened(out, encoders)
     parts = Parts.open(out / "partial", encoders.identity)
     known = Known(old, parts)
 
@@ -118,8 +115,8 @@ def update(photos: str | Path, encoders: Encoders, out: str | Path) -> Report:
         "source": encoders.source,
         "dim": encoders.dim,
     }
-    _write(out, others + items, known, manifest)
-    _write_bad(out / "bad.jsonl", bad, root)
+    write(out, others + items, known, manifest)
+    write_bad(out / "bad.jsonl", bad, root)
     shutil.rmtree(parts.folder)
     return Report(len(others) + len(items), embedded, len(removed), tuple(bad))
 
@@ -128,7 +125,8 @@ def remove(index: Index, path: str | Path) -> int:
     """Takes a photo, or all photos in a directory, out of an index; says how many.
 
     Raises:
-      RetrievalError: none of them is in the index, or it would be empty.
+      RetrievalError: none of them is in the index, it would be empty, or another process is
+        changing it.
     """
     path = Path(os.path.abspath(path))
     left = [item for item in index.items if not (item.file == path or path in item.file.parents)]
@@ -136,20 +134,9 @@ def remove(index: Index, path: str | Path) -> int:
         raise RetrievalError(f"{path}: no photo of {index.folder} is there")
     if not left:
         raise RetrievalError(f"{path}: has all photos of {index.folder}; delete that instead")
-    _write(index.folder, left, Known(index), index.manifest)
+    with alone(index.folder):
+        write(index.folder, left, Known(index), index.manifest)
     return len(index) - len(left)
-
-
-def _opened(out: Path, encoders: Encoders) -> Index | None:
-    """The index in `out`, if there is one already."""
-    if (out / "manifest.json").exists():
-        index = Index.open(out)
-        index.check(encoders)
-        return index
-    ours = {"partial", "thumbnails"}
-    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
-        raise RetrievalError(f"{out}: holds other files, not an index; choose another --out")
-    return None
 
 
 def _image_files(root: Path, skip: Path) -> Iterator[File]:
@@ -186,6 +173,9 @@ def _read_all(
 
 def _read(file: File, encoders: Encoders, known: Known, out: Path) -> _Read | Bad:
     path = Path(file.root, file.path)
+    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if shown != str(path):
+        return Bad(shown, "its name is not UTF-8")
     try:
         data = path.read_bytes()
         id = hashlib.sha256(data).hexdigest()[:_ID]
@@ -218,34 +208,3 @@ def _embed(reads: Sequence[_Read], encoders: Encoders, known: Known, parts: Part
     items = [read.item for read in reads]
     parts.add(items, np.stack([known.rows[item.id] for item in items]))
     return len(new)
-
-
-def _write(out: Path, items: Sequence[Item], known: Known, manifest: dict[str, Any]) -> None:
-    """Replaces the files of an index; the manifest comes last, and its numbers are checked."""
-    items = sorted(items, key=lambda item: (item.root, item.path))
-    shape = (len(items), manifest["dim"])
-    scratch = out / "vectors.npy.partial"
-    vectors = np.lib.format.open_memmap(scratch, "w+", np.float16, shape)
-    for row, item in enumerate(items):
-        vectors[row] = known.rows[item.id]
-    vectors.flush()
-    lines = out / "items.jsonl.partial"
-    with lines.open("w", encoding="utf-8") as file:
-        file.writelines(item_lines(items))
-    scratch.replace(out / "vectors.npy")
-    lines.replace(out / "items.jsonl")
-    own = {"photos": len(items), "content": content_of(items), "sbir_jax": __version__}
-    write_json(out / "manifest.json", {"format": FORMAT, **manifest, **own})
-    kept = {item.id for item in items}
-    for thumbnail in (out / "thumbnails").glob("*/*.jpg"):
-        if thumbnail.stem not in kept:
-            thumbnail.unlink()
-
-
-def _write_bad(path: Path, bad: Sequence[Bad], root: Path) -> None:
-    """Replaces the bad files of a root; those of others stay."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    before = [Bad(**json.loads(line)) for line in lines]
-    others = [file for file in before if root not in Path(file.path).parents]
-    lines = [json.dumps(file._asdict()) + "\n" for file in (*others, *bad)]
-    path.write_text("".join(lines), encoding="utf-8")

@@ -70,7 +70,7 @@ class Parts:
                 while (folder / f"{parts._count}.jsonl").exists():
                     parts._read()
                 return parts
-        except (OSError, ValueError, TypeError):
+        except (OSError, EOFError, ValueError, TypeError):
             parts = cls(folder)  # absent or damaged: it costs time only
         shutil.rmtree(folder, ignore_errors=True)
         try:
