@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 MATCHES = ("class", "instance")
 MINERS = ("random", "all", "semi_hard", "batch_hard", "distance_weighted")
@@ -39,8 +40,8 @@ class Ids(NamedTuple):
       instance: int32 [B], the photo that was drawn, unique over the dataset; -1: no known link.
     """
 
-    label: jax.Array
-    instance: jax.Array
+    label: jax.Array | np.ndarray
+    instance: jax.Array | np.ndarray
 
 
 class Picks(NamedTuple):
@@ -140,7 +141,13 @@ def mine(
     shift = jax.random.randint(shift_key, (anchors, 2), 0, candidates)
     uniform = jax.random.uniform(uniform_key, (anchors, slots))
 
-    def pick(distance, positive, negative, shift, uniform) -> Picks:
+    def pick(
+        distance: jax.Array,
+        positive: jax.Array,
+        negative: jax.Array,
+        shift: jax.Array,
+        uniform: jax.Array,
+    ) -> Picks:
         if miner == "batch_hard":
             chosen, opposed = _farthest(distance, positive), _nearest(distance, negative)
             valid = positive.any(axis=1) & negative.any(axis=1)
