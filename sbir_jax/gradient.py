@@ -19,13 +19,13 @@ from jax.sharding import Mesh
 
 from sbir_jax import sharding
 
-Pair = tuple[jax.Array, jax.Array]  # of the sketches and the photos
+Pair = tuple[jax.Array, jax.Array]  # of sketches and of photos
 # (params, sketches [B, ...], photos [B, ...], key) -> ((sketch, photo) [B, D], model state)
-Embed = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[Any, Any]]
+Embed = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[Pair, Any]]
 # (params, (sketch, photo) [B, D]) -> (loss [], figures)
-Loss = Callable[[Any, Any], tuple[jax.Array, Any]]
+Loss = Callable[[Any, Pair], tuple[jax.Array, Any]]
 # ((loss, figures), (embeddings, model state), gradient by params)
-Found = tuple[tuple[jax.Array, Any], tuple[Any, Any], Any]
+Found = tuple[tuple[jax.Array, Any], tuple[Pair, Any], Any]
 
 
 def one_pass(embed: Embed, loss: Loss, params: Any, images: Pair, key: jax.Array) -> Found:
