@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 MATCHES = ("class", "instance")
 MINERS = ("random", "all", "semi_hard", "batch_hard", "distance_weighted")
@@ -32,6 +31,9 @@ _NEAREST, _FARTHEST = 0.5, 1.4  # its published cut-offs
 _BLOCK = 1 << 19
 
 
+Column = Any  # jax.Array in the step, np.ndarray in what feeds it
+
+
 class Ids(NamedTuple):
     """What one side of a batch shows.
 
@@ -40,8 +42,8 @@ class Ids(NamedTuple):
       instance: int32 [B], the photo that was drawn, unique over the dataset; -1: no known link.
     """
 
-    label: jax.Array | np.ndarray
-    instance: jax.Array | np.ndarray
+    label: Column
+    instance: Column
 
 
 class Picks(NamedTuple):
