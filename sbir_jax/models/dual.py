@@ -7,6 +7,8 @@ any, are of one side each, whatever is shared.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,7 +21,7 @@ from sbir_jax.models.network import make_stem, make_trunk
 from sbir_jax.models.remat import through
 from sbir_jax.models.vit import repeat, tokens
 
-MODALITIES = ("sketch", "photo")
+MODALITIES: tuple[Literal["sketch", "photo"], ...] = ("sketch", "photo")
 CHANNELS = {"sketch": 1, "photo": 3}
 
 
