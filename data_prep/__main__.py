@@ -6,6 +6,7 @@ import argparse
 import sys
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 from PIL import Image
 
@@ -38,7 +39,7 @@ _COMMON = (
 class _OneLine(argparse.ArgumentParser):
     """Reports a bad flag in one line, with the nearest valid ones."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise BadArgument(f"{message}; see {self.prog} --help")
 
 
@@ -98,7 +99,7 @@ def _parser(dataset: str) -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset of that name")
     own = f"{dataset} only"
     for title, options in (("splits and storage", _COMMON), (own, builder.OPTIONS)):
-        group = parser.add_argument_group(title) if options else None
+        group = parser.add_argument_group(title)  # its title is not shown where it is empty
         for option in options:
             default = f" (default: {option.default})" if option.default != "" else ""
             group.add_argument(
@@ -157,7 +158,7 @@ def _overview() -> str:
     lines += ["  python -m data_prep DATASET --raw=PATH --data_dir=DIR", ""]
     width = max(map(len, BUILDERS)) + 2
     for name, builder in BUILDERS.items():
-        lines.append(f"  {name:{width}}{builder.__doc__.splitlines()[0]}")
+        lines.append(f"  {name:{width}}{(builder.__doc__ or name).splitlines()[0]}")
         lines.append(f"{'':4}python -m data_prep {name} {builder.EXAMPLE}")
     lines += ["", "options of one dataset:       python -m data_prep DATASET --help"]
     lines += ["where its archives are:       python -m data_prep DATASET"]

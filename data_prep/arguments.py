@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Mapping
@@ -89,7 +90,9 @@ def completed(
     return {key: given.get(key, protocol.get(key, own[key].default)) for key in own}
 
 
-def raw_dir(builder: type[PairedImages], raw: str | Path | None, stack) -> Path:
+def raw_dir(
+    builder: type[PairedImages], raw: str | Path | None, stack: contextlib.ExitStack
+) -> Path:
     """What --raw names; a temporary directory where a dataset can do without."""
     if raw is None:
         if builder.NEEDS_RAW:

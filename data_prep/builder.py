@@ -17,7 +17,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -83,7 +83,7 @@ class PairedImages(tfds.core.ShardBasedBuilder):
 
     @classmethod
     @abc.abstractmethod
-    def scan(cls, raw: Path, **options) -> Scan:
+    def scan(cls, raw: Path, **options: Any) -> Scan:
         """Lists the image files below `raw`; raises PrepareError if the layout is another one."""
 
     @classmethod
@@ -114,7 +114,7 @@ class PairedImages(tfds.core.ShardBasedBuilder):
             ),
         )
 
-    def _shard_iterators_per_split(self, dl_manager) -> dict[str, list]:
+    def _shard_iterators_per_split(self, dl_manager: object) -> dict[str, list]:
         shards = {}
         for split in SPLITS:
             chosen = [c for c in self._checked if c.item.split == split]

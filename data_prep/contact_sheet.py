@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.items import Item
-from sbir_jax.data.images import to_square
+from sbir_jax.data.images import MODALITIES, to_square
 
 CLASSES = 12
 COUPLES = 4
@@ -42,7 +42,7 @@ def contact_sheet(items: Sequence[Item], *, title: str) -> Image.Image:
     draw.text((MARGIN, MARGIN - 6), title, font=big, fill=INK)
     for i, label in enumerate(labels):
         members = by_class[label]
-        counts = [sum(m.modality == modality for m in members) for modality in ("photo", "sketch")]
+        counts = [sum(m.modality == modality for m in members) for modality in MODALITIES]
         top = MARGIN + 24 + i * row
         draw.text((MARGIN, top), label, font=big, fill=INK)
         after = MARGIN + draw.textlength(label, font=big) + 10
@@ -54,7 +54,13 @@ def contact_sheet(items: Sequence[Item], *, title: str) -> Image.Image:
     return sheet
 
 
-def _draw_couple(sheet, draw, couple: tuple[Item | None, Item | None], left: int, top: int) -> None:
+def _draw_couple(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    couple: tuple[Item | None, Item | None],
+    left: int,
+    top: int,
+) -> None:
     photo, sketch = couple
     for x, item in ((left, photo), (left + THUMB + GAP, sketch)):
         if item is not None:

@@ -16,6 +16,7 @@ from typing import ClassVar
 from data_prep.builder import PairedImages
 from data_prep.download import Source
 from data_prep.items import Item, Option, PrepareError, Scan, class_items, found_dir
+from sbir_jax.data.images import Modality
 
 _ADDRESS = "http://csr.bu.edu/ftp/visda/2019/multi-source/"
 
@@ -40,7 +41,8 @@ class Domainnet(PairedImages):
     def scan(cls, raw: Path, *, queries: str) -> Scan:
         items: list[Item] = []
         notes = ["no sketch is linked to a photo"]
-        for modality, domain in (("photo", "real"), ("sketch", queries)):
+        domains: dict[Modality, str] = {"photo": "real", "sketch": queries}
+        for modality, domain in domains.items():
             photo_of = str if modality == "photo" else lambda stem: ""
             found = class_items(
                 raw, found_dir(raw, (domain,), f"{modality} images"), modality, photo_of

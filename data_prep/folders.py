@@ -20,6 +20,7 @@ from data_prep.items import (
     image_files,
 )
 from data_prep.manifest import scan_manifest
+from sbir_jax.data.images import Modality
 
 _PHOTOS, _SKETCHES, _QUERIES = ("photos", "photo"), ("sketches", "sketch"), ("queries", "query")
 _NUMBERED = re.compile(r"(.+)[-_]\d+")
@@ -140,7 +141,7 @@ def has_classes(root: Path) -> bool:
     return True
 
 
-def side_items(raw: Path, root: Path, modality: str, by_class: bool) -> list[Item]:
+def side_items(raw: Path, root: Path, modality: Modality, by_class: bool) -> list[Item]:
     """One side, every image its own instance so far: `<class>/<name without suffix>`."""
     if by_class:
         return class_items(raw, root, modality)

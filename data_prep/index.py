@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -22,7 +23,7 @@ def write_index(dataset_dir: Path, *, classes: Sequence[str], checked: Sequence[
     """
     instance_ids = sorted({c.item.instance_id for c in checked} - {""})
     number = {name: i for i, name in enumerate(instance_ids)} | {"": -1}
-    arrays = {
+    arrays: dict[str, Any] = {
         "classes": np.asarray(classes, dtype=np.str_),
         "instance_ids": np.asarray(instance_ids, dtype=np.str_),
     }

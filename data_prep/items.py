@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sbir_jax.data.images import read_image
+from sbir_jax.data.images import Modality, read_image
 
 SPLITS = ("train", "val", "test")
 # What file managers leave behind; every other file among the images has to be an image.
@@ -44,7 +44,7 @@ class Item:
 
     path: Path
     file: str
-    modality: str
+    modality: Modality
     label: str
     instance_id: str = ""
     split: str = ""
@@ -53,7 +53,7 @@ class Item:
     decode: Callable[[bytes], np.ndarray] | None = None
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Modality:
         """How its pixels are read and stored: "photo" in colour, "sketch" in grey."""
         return "photo" if self.photo_query else self.modality
 
@@ -145,7 +145,7 @@ def image_files(root: Path) -> Iterator[Path]:
 def class_items(
     raw: Path,
     root: Path,
-    modality: str,
+    modality: Modality,
     photo_of: Callable[[str], str] = lambda stem: stem,
     label_of: Callable[[str], str] = lambda folder: folder,
 ) -> list[Item]:
@@ -186,7 +186,7 @@ def named_alike(names: Iterable[str], aliases: dict[str, str]) -> Callable[[str]
 def folder_items(
     raw: Path,
     folder: Path,
-    modality: str,
+    modality: Modality,
     label: str,
     photo_of: Callable[[str], str] = lambda stem: stem,
 ) -> list[Item]:

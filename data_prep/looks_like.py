@@ -17,8 +17,9 @@ from typing import ClassVar
 from data_prep.builder import PairedImages
 from data_prep.folders import ONE_CLASS
 from data_prep.items import Item, Option, PrepareError, Scan, image_files
+from sbir_jax.data.images import Modality
 
-_MODALITY = {"left": "photo", "right": "sketch"}
+_MODALITY: dict[str, Modality] = {"left": "photo", "right": "sketch"}
 _LISTS = {"": "list_codes_train.txt", "test": "list_codes_test.txt"}
 
 

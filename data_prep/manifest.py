@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import cast
 
 from data_prep.items import SPLITS, Item, PrepareError, Scan
 from sbir_jax.config import nearest
-from sbir_jax.data.images import MODALITIES
+from sbir_jax.data.images import MODALITIES, Modality
 
 COLUMNS = ("path", "modality", "label", "instance_id", "split")
 REQUIRED = ("path", "modality", "label")
@@ -50,7 +51,7 @@ def scan_manifest(path: Path) -> Scan:
                 Item(
                     path=path.parent / row["path"],
                     file=name,
-                    modality=row["modality"],
+                    modality=cast(Modality, row["modality"]),  # as `_row_problems` found
                     label=row["label"],
                     instance_id=instance_id,
                     split=split,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data_prep.builder import PairedImages
 from data_prep.items import PrepareError, Scan, class_dirs, class_items
+from sbir_jax.data.images import MODALITIES
 
 _SKETCHY_SKETCH = re.compile(r"(n\d+_\d+)-\d+")
 
@@ -26,7 +27,7 @@ class Pacs(PairedImages):
     @classmethod
     def scan(cls, raw: Path) -> Scan:
         items = []
-        for modality in ("photo", "sketch"):
+        for modality in MODALITIES:
             root = raw / modality
             if not root.is_dir() or not class_dirs(root):
                 raise PrepareError(

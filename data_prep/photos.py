@@ -6,8 +6,9 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,9 @@ from data_prep.builder import PairedImages
 from data_prep.folders import has_classes, side_items
 from data_prep.items import BadArgument, Item, Option, PrepareError, Scan
 from sbir_jax.data.images import read_image, to_square
+
+if TYPE_CHECKING:
+    import jax
 
 _SIDE = 256  # pixels that drawing works on: a photo of any shape is stretched to this square
 
@@ -75,7 +79,7 @@ def drawn(data: bytes, *, name: str) -> np.ndarray:
 
 
 @functools.cache
-def _draw():
+def _draw() -> Callable[[jax.Array, np.ndarray], jax.Array]:
     """The drawing program, compiled once; JAX is loaded only where something is drawn."""
     import jax
 

@@ -111,8 +111,9 @@ def prepare(
             )
         good = [c for c in checked if not c.problem]
         if not scan.test_only:
-            of = {"by": scan.split_by, "val": val, "test": test, "seed": seed}
-            good = with_splits(good, draw_splits([c.item for c in good], **of))
+            items = [c.item for c in good]
+            items = draw_splits(items, by=scan.split_by, val=val, test=test, seed=seed)
+            good = with_splits(good, items)
         scan = _compared(followed, scan, good, own, stop=on_counts == "fail" and not dry_run)
         report = make_report(
             dataset=dataset,

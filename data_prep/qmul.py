@@ -19,10 +19,15 @@ from data_prep.builder import PairedImages
 from data_prep.download import Source
 from data_prep.folders import ONE_CLASS
 from data_prep.items import Item, PrepareError, Scan, folder_items
+from sbir_jax.data.images import Modality
 
-_SIDES = {"photo": ("photo",), "sketch": ("sketch_png", "sketch")}
-_PARTS = {"trainB": ("photo", ""), "trainA": ("sketch", ""), "testB": ("photo", "test")}
-_PARTS |= {"testA": ("sketch", "test")}
+_SIDES: dict[Modality, tuple[str, ...]] = {"photo": ("photo",), "sketch": ("sketch_png", "sketch")}
+_PARTS: dict[str, tuple[Modality, str]] = {  # side and split
+    "trainB": ("photo", ""),
+    "trainA": ("sketch", ""),
+    "testB": ("photo", "test"),
+    "testA": ("sketch", "test"),
+}
 
 
 class Qmul(PairedImages):
@@ -51,7 +56,7 @@ class Qmul(PairedImages):
         return Scan(items=tuple(items), notes=(note,))
 
 
-def _items(raw: Path, folder: Path, modality: str) -> list[Item]:
+def _items(raw: Path, folder: Path, modality: Modality) -> list[Item]:
     photo_of = str if modality == "photo" else lambda stem: stem.rpartition("_")[0]
     return folder_items(raw, folder, modality, ONE_CLASS, photo_of)
 

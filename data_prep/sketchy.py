@@ -28,6 +28,7 @@ from data_prep.items import (
 )
 from data_prep.sketchy_lists import flagged, info_dir, mark_testset
 from sbir_jax.config import nearest
+from sbir_jax.data.images import Modality
 from sbir_jax.data.svg import read_svg
 
 _RENDERED = (
@@ -139,7 +140,7 @@ def drawn_after(stem: str) -> str:
     return stem.rpartition("-")[0]
 
 
-def _scan_side(rendered: Path, modality: str, render: str) -> list[Item]:
+def _scan_side(rendered: Path, modality: Modality, render: str) -> list[Item]:
     root = rendered / modality
     found = [folder.name for folder in class_dirs(root)]
     folder = render if render in found else f"{render}_ready"

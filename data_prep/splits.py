@@ -83,7 +83,7 @@ def _draw(stratum: list[str], shares: dict[str, float], seed: int) -> dict[str, 
     order = sorted(
         stratum, key=lambda unit: (hashlib.sha256(f"{seed}/{unit}".encode()).digest(), unit)
     )
-    drawn = {}
+    drawn: dict[str, str] = {}
     for split, share in shares.items():
         count = round(share * len(stratum))
         if len(stratum) > len(shares):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 Floats3 = tuple[float, float, float]
 
@@ -122,7 +123,7 @@ def spec_of(name: str, *, image_size: int, width: int = 64, lora_rank: int = 0) 
     `width` counts for patch_resnet only; `image_size`, in pixels, and `lora_rank` for ViTs.
     """
     spec = BACKBONES[name].spec
-    if name == "patch_resnet":
+    if isinstance(spec, ResNetSpec) and spec.patch_stem:
         return dataclasses.replace(spec, widths=(width, 2 * width, 4 * width))
     if isinstance(spec, ViTSpec):
         return dataclasses.replace(spec, image_size=image_size, lora_rank=lora_rank)
@@ -150,7 +151,7 @@ def _convnext(*depths: int, width: int) -> Backbone:
     return Backbone(spec=spec, mean=_IMAGENET[0], std=_IMAGENET[1])
 
 
-_SIZES = {
+_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"width": 192, "depth": 12, "heads": 3},
     "small": {"width": 384, "depth": 12, "heads": 6},
     "base": {"width": 768, "depth": 12, "heads": 12},
@@ -158,34 +159,41 @@ _SIZES = {
 }
 
 
+def _vit(
+    size: str,
+    patch: int,
+    *,
+    image_size: int = 224,
+    pixels: tuple[Floats3, Floats3] = (HALF, HALF),
+    **switches: Any,
+) -> Backbone:
+    spec = ViTSpec(patch=patch, image_size=image_size, **_SIZES[size], **switches)
+    return Backbone(spec=spec, image_size=image_size, mean=pixels[0], std=pixels[1])
+
+
 def _vits() -> dict[str, Backbone]:
     found = {}
     plain = "tiny/16 small/32 small/16 small/8 base/32 base/16 base/8 large/16"
-    for size, patch in (word.split("/") for word in plain.split()):
-        spec = ViTSpec(patch=int(patch), **_SIZES[size])
+    for size, side in (word.split("/") for word in plain.split()):
         # Of S/8 there are only DINO's weights, whose pixels are ImageNet's.
-        pixels = _IMAGENET if (size, patch) == ("small", "8") else (HALF, HALF)
-        found[f"vit_{size}_patch{patch}"] = Backbone(spec=spec, mean=pixels[0], std=pixels[1])
+        pixels = _IMAGENET if (size, side) == ("small", "8") else (HALF, HALF)
+        found[f"vit_{size}_patch{side}"] = _vit(size, int(side), pixels=pixels)
     for size, patch in (("base", 32), ("base", 16), ("large", 14)):
         for act in ("gelu", "quick_gelu"):
-            spec = ViTSpec(patch=patch, pre_norm=True, act=act, eps=1e-5, **_SIZES[size])
             name = f"vit_{size}_patch{patch}_clip" + ("_quickgelu" if act == "quick_gelu" else "")
-            found[name] = Backbone(spec=spec, mean=_CLIP[0], std=_CLIP[1])
+            found[name] = _vit(size, patch, pixels=_CLIP, pre_norm=True, act=act, eps=1e-5)
     # timm computes SigLIP's B/16 and L/16 with the exact GELU and B/32 with the tanh one.
-    for size, patch, act, side in (
+    for size, patch, act, image_size in (
         ("base", 32, "gelu_tanh", 256), ("base", 16, "gelu", 224), ("large", 16, "gelu", 256),
     ):  # fmt: skip
-        spec = ViTSpec(patch=patch, pool="map", act=act, **_SIZES[size])
-        found[f"vit_{size}_patch{patch}_siglip"] = Backbone(spec=spec, image_size=side)
+        name = f"vit_{size}_patch{patch}_siglip"
+        found[name] = _vit(size, patch, image_size=image_size, pool="map", act=act)
     for size in ("small", "base", "large"):
         for registers in (0, 4):
-            spec = ViTSpec(patch=14, layer_scale=True, registers=registers, **_SIZES[size])
             name = f"vit_{size}_patch14" + ("_reg4" if registers else "") + "_dinov2"
-            found[name] = Backbone(spec=spec, image_size=518, mean=_IMAGENET[0], std=_IMAGENET[1])
-    return {
-        name: dataclasses.replace(of, spec=dataclasses.replace(of.spec, image_size=of.image_size))
-        for name, of in found.items()
-    }
+            dinov2 = {"layer_scale": True, "registers": registers}
+            found[name] = _vit(size, 14, image_size=518, pixels=_IMAGENET, **dinov2)
+    return found
 
 
 BACKBONES: dict[str, Backbone] = {

@@ -60,15 +60,15 @@ def views_of(run: RunConfig, step: int, resident: dict, batch: dict[str, Any]) -
 
 def draw_views(
     views: Sequence[np.ndarray],
-    ids: Sequence[Ids],
+    ids: tuple[Ids, Ids],
     *,
     classes: Sequence[str],
     title: str,
     most: int = MOST,
 ) -> Image.Image:
     """The sheet of the first pairs of `views_of`; what is not finite is grey."""
-    shown = [to_pixels(np.nan_to_num(side[:most], posinf=1, neginf=-1)) for side in views]
-    return batch_sheet(*shown, *ids, classes=classes, title=title)
+    sketch, photo = (to_pixels(np.nan_to_num(side[:most], posinf=1, neginf=-1)) for side in views)
+    return batch_sheet(sketch, photo, *ids, classes=classes, title=title)
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:
@@ -121,7 +121,7 @@ def batch_sheet(
     return sheet
 
 
-def _cut(text: str, font: ImageFont.FreeTypeFont, room: int) -> str:
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
     """The text, or as much of its beginning as there is room for."""
     while len(text) > 1 and font.getlength(text) > room:
         text = text.removesuffix("…")[:-1] + "…"

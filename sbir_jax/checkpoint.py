@@ -86,7 +86,7 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, kind: type | None, *_exc) -> None:
+    def __exit__(self, kind: type | None, *_exc: object) -> None:
         self._sealer.shutdown()
         try:
             self._orbax.close()

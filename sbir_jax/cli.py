@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -22,7 +23,7 @@ from sbir_jax.overrides import config_list
 
 HELP = ("help", "--help", "-h", "-help", "--helpfull", "--helpshort")
 
-Given = dict[str, str | bool]
+Given = dict[str, Any]  # by flag: its text, or of a switch whether it is there
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or none allowed
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)  # by a disk, often as it fails
 
@@ -162,7 +163,7 @@ def _parse(verbs: Mapping[str, Verb], name: str, argv: list[str]) -> tuple[Given
     verb, values = _verb(verbs, name), flags.FlagValues()
     for flag, known in verb.flags.items():
         switch = known.default is False
-        define = flags.DEFINE_boolean if switch else flags.DEFINE_string
+        define: Any = flags.DEFINE_boolean if switch else flags.DEFINE_string
         define(flag, known.default, known.meaning, flag_values=values, allow_overwrite=False)
     values.set_gnu_getopt(True)
     overrides = values(["", *argv], known_only=True)[1:]
@@ -249,7 +250,7 @@ def _verb_help(verbs: Mapping[str, Verb], name: str) -> str:
 
 
 def _summary(verb: Verb) -> str:
-    return verb.run.__doc__.strip().splitlines()[0]
+    return (verb.run.__doc__ or "").strip().splitlines()[0]
 
 
 def _command(name: str, verb: Verb) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 _KEPT_S = 30 * 24 * 3600  # entries older than this are deleted from our own directory
 
@@ -40,9 +41,8 @@ def use_compile_cache(where: str = "") -> str:
     if where == "off":
         jax.config.update("jax_enable_compilation_cache", False)
         return ""
-    if not where and (
-        jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache
-    ):
+    now: Any = jax.config
+    if not where and (now.jax_compilation_cache_dir or not now.jax_enable_compilation_cache):
         return ""
     folder = Path(where) if where else default_folder()
     try:

@@ -89,7 +89,7 @@ def _build(schema: type, values: Any, prefix: str) -> Any:
 
 
 def _checked(path: str, field: dataclasses.Field, value: Any) -> Any:
-    wanted = type(field.default)
+    wanted: Any = type(field.default)
     if wanted is float and type(value) is int:
         value = float(value) if abs(value) < 1 << 1000 else math.inf
     if type(value) is not wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from sbir_jax.setting import ConfigError, setting
 
@@ -23,7 +24,9 @@ class DataConfig:
         low=8,
         high=1280,
     )
-    fit: str = setting("pad", "how an image becomes square", choices=("pad", "squash", "crop"))
+    fit: Literal["pad", "squash", "crop"] = setting(
+        "pad", "how an image becomes square", choices=("pad", "squash", "crop")
+    )
     cache: str = setting(
         "auto",
         "where decoded images are kept. device: in its memory; host: in files beside the dataset, "

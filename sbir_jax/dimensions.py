@@ -76,15 +76,15 @@ def study(
     pca = compress.fit_pca(train) if any(name.startswith("pca") for name in methods) else None
     rows = []
     for method in methods:
-        most = queries.shape[1] if method == "prefix" else len(pca.variance)
+        most = queries.shape[1] if pca is None or method == "prefix" else len(pca.variance)
         for dim in dims_up_to(queries.shape[1]):
             if dim > most:
                 continue
-            sides = [_cut(side, dim, method, pca) for side in (queries, gallery)]
+            own, others = (_cut(side, dim, method, pca) for side in (queries, gallery))
             for code in codes:
                 size = compress.bytes_per_photo(dim, code)
                 row = {"method": method, "dim": dim, "code": code, "bytes": size}
-                rows.append(row | score(*sides, relevance, code=code, mesh=mesh))
+                rows.append(row | score(own, others, relevance, code=code, mesh=mesh))
     return rows
 
 
@@ -122,12 +122,13 @@ def chance(relevance: Mapping[str, Relevance]) -> dict[str, float]:
         counts = of.counts
         name = METRICS[level]
         values = by_chance(counts, of.size, [name])[name]
+        assert values is not None  # all of METRICS have a closed form
         found[f"{level}/{name}"] = float(values[counts > 0].mean())
     return found
 
 
 def _cut(x: np.ndarray, dim: int, method: str, pca: compress.PCA | None) -> np.ndarray:
-    if method == "prefix":
+    if pca is None or method == "prefix":
         return compress.prefix(x, dim)
     return compress.project(pca, x, dim, whiten=method == "pca-whitened")
 
@@ -173,7 +174,7 @@ def dimensions_workdir(
     found, rows = _embed(workdir, evaluator, checkpoint, ("train", split)), []
     train = np.concatenate([found["train", side] for side in dual.MODALITIES])
     try:
-        own = study(train, *(found[split, s] for s in dual.MODALITIES), relevance, mesh=mesh)
+        own = study(train, found[split, "sketch"], found[split, "photo"], relevance, mesh=mesh)
     except ValueError as error:
         raise DimensionsError(f"{workdir}: cannot study its embeddings: {error}") from error
     rows += _named(own, names[0], run)
@@ -189,9 +190,16 @@ def dimensions_workdir(
             config, theirs, dual.define(config.model, image_size=config.data.image_size), mesh
         )
         found = _embed(other, evaluator, checkpoint, (split,))
-        sides = [found[split, side] for side in dual.MODALITIES]
-        plain = {"methods": ("prefix",), "codes": ("float32",)}
-        rows += _named(study(train, *sides, relevance, mesh=mesh, **plain), name, config)
+        theirs = study(
+            train,
+            found[split, "sketch"],
+            found[split, "photo"],
+            relevance,
+            methods=("prefix",),
+            codes=("float32",),
+            mesh=mesh,
+        )
+        rows += _named(theirs, name, config)
     counts = [f"{len(dataset.index(split, side)):,}" for side in dual.MODALITIES]
     title = f"{dataset.name}, {split} split: {counts[0]} queries, {counts[1]} photos"
     by_chance = chance(relevance)
@@ -248,7 +256,8 @@ def _embed(
     digest.update(repr((run.model, run.data.image_size, run.data.load_size, run.data.fit)).encode())
     for leaf in jax.tree.leaves(state):
         digest.update(np.asarray(leaf).tobytes())
-    folder, found = workdir / "embeddings", {}
+    folder = workdir / "embeddings"
+    found: dict[tuple[str, str], np.ndarray] = {}
     folder.mkdir(parents=True, exist_ok=True)
     for split in splits:
         for side in dual.MODALITIES:
@@ -256,8 +265,8 @@ def _embed(
             if not path.exists():
                 of = evaluator.embed(split, side, *state)
                 scratch = path.with_suffix(".partial.npz")
-                arrays = {"labels": of.labels, "instances": of.instances}
-                np.savez(scratch, embeddings=of.vectors, **arrays)
+                labels, instances = of.labelled()
+                np.savez(scratch, embeddings=of.vectors, labels=labels, instances=instances)
                 scratch.replace(path)
             with np.load(path, allow_pickle=False) as arrays:
                 found[split, side] = arrays["embeddings"]

@@ -12,6 +12,7 @@ import numpy as np
 from sbir_jax.batch_sheet import draw_views, views_of
 from sbir_jax.config import RunConfig
 from sbir_jax.data.pipeline import images_of
+from sbir_jax.data.resident import Split
 
 _SIDES = ("sketch", "photo")
 
@@ -20,7 +21,7 @@ def dump_batch(
     run: RunConfig,
     workdir: Path,
     step: int,
-    resident: dict[str, jax.Array],
+    resident: dict[str, jax.Array | Split],
     batch: dict[str, Any],
     *,
     classes: Sequence[str],
@@ -46,7 +47,7 @@ def dump_batch(
         return None
     read = images_of(resident, batch)
     views, ids = views_of(run, step, resident, batch)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for side, images, view, of in zip(_SIDES, read, views, ids, strict=True):
         arrays |= {side: np.asarray(images), f"{side}_view": view}
         arrays |= {f"{side}_label": of.label, f"{side}_instance": of.instance}

@@ -43,6 +43,16 @@ class Embeddings:
     instances: np.ndarray | None
     names: np.ndarray | None
 
+    def labelled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and instances, where both are needed; those of datasets are always known.
+
+        Raises:
+          EmbeddingsError: one of them is not known.
+        """
+        if self.labels is None or self.instances is None:
+            raise EmbeddingsError("labels and instances are needed, on both sides")
+        return self.labels, self.instances
+
 
 def load(path: str | Path, labels: str | Path | None = None) -> Embeddings:
     """Reads embeddings, whatever made them.
@@ -247,11 +257,11 @@ def _given(path: str | Path, queries: Embeddings, gallery: Embeddings) -> Releva
         raise EmbeddingsError(
             f"{path}: a matrix of shape {matrix.shape}; expected {shape}, queries by gallery"
         )
-    if matrix is None and (queries.names is None or gallery.names is None):
-        raise EmbeddingsError(f"{path}: qrels need the key 'names' in queries and gallery")
     try:
         if matrix is not None:
             found = by_matrix(matrix)
+        elif queries.names is None or gallery.names is None:
+            raise ValueError("qrels need the key 'names' in queries and gallery")
         else:
             rows, columns = read_qrels(path, queries.names.tolist(), gallery.names.tolist())
             found = by_pairs(rows, columns, queries=shape[0], size=shape[1])

@@ -61,7 +61,7 @@ def starts(workdir: Path) -> list[dict[str, Any]]:
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What differs of Python, packages, code and devices: a few words each."""
-    pairs = {"Python": (before.get("python"), after.get("python"))}
+    pairs: dict[str, tuple] = {"Python": (before.get("python"), after.get("python"))}
     old, new = before.get("packages") or {}, after["packages"]
     pairs |= {name: (old.get(name), new.get(name)) for name in sorted({*old, *new})}
     codes = [(entry.get("git") or {}).get("commit") for entry in (before, after)]

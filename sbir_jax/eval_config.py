@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Literal
 
 from sbir_jax.ranking import names
 from sbir_jax.setting import ConfigError, nearest, setting
@@ -45,7 +46,7 @@ class EvalConfig:
         "value)",
         choices=("pessimistic", "optimistic", "expected"),
     )
-    no_relevant: str = setting(
+    no_relevant: Literal["exclude", "zero"] = setting(
         "exclude",
         "queries without a relevant item in the gallery: left out of the means, or counted as 0",
         choices=("exclude", "zero"),

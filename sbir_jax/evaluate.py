@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from sbir_jax import hosts, results, sharding, tables
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.cache import CachedImages
+from sbir_jax.data.images import Modality
 from sbir_jax.data.pipeline import decoded, kept
 from sbir_jax.data.sampling import class_confusion
 from sbir_jax.data.source import Dataset, Images, open_dataset
@@ -83,7 +84,7 @@ class Evaluator:
         }
         return {level: of for level, of in levels.items() if of.counts.any()}
 
-    def embed(self, split: str, modality: str, params: Any, model_state: Any) -> Embeddings:
+    def embed(self, split: str, modality: Modality, params: Any, model_state: Any) -> Embeddings:
         """Embeddings of one side of a split, in record order, with labels and instances."""
         images, doing = self._images(split, modality), f"embedding {modality} images"
         own = sharding.local_rows(self.mesh, self._rows)  # every process decodes its own
@@ -103,14 +104,24 @@ class Evaluator:
         The standard metrics and the one that chooses the best checkpoint; no intervals, no curves.
         The confusion is that of `sampling.class_confusion`, if the sampler learns from it.
         """
-        sides = [self.embed("val", side, params, model_state) for side in dual.MODALITIES]
+        sketches, photos = (
+            self.embed("val", side, params, model_state) for side in dual.MODALITIES
+        )
         levels = self.relevance("val")
         level, _, name = self.run.eval.metric.partition("/")
         asked = {of: dict.fromkeys(STANDARD[of]) for of in levels}
         asked[level][name] = None
         names = {of: tuple(wanted) for of, wanted in asked.items()}
         learns = self.run.data.sampler == "confusable"
-        ranked = rank_all(*sides, levels, names, self.run.eval, top=_CONFUSED_AMONG, mesh=self.mesh)
+        ranked = rank_all(
+            sketches,
+            photos,
+            levels,
+            names,
+            self.run.eval,
+            top=_CONFUSED_AMONG,
+            mesh=self.mesh,
+        )
         rule = self.run.eval.no_relevant
         scores = {
             f"{level}/{name}": found["value"]
@@ -120,14 +131,18 @@ class Evaluator:
         }
         values = hosts.as_first_has_it(np.array(list(scores.values()), np.float64))
         scores = dict(zip(scores, values.tolist(), strict=True))
-        found = retrieved(*sides, ranked.nearest, self.dataset.classes)
+        found = retrieved(sketches, photos, ranked.nearest, self.dataset.classes)
         if not learns:
             return Validation(scores, None, found)
-        labels = [side.labels for side in sides]
-        confusion = class_confusion(ranked.nearest, *labels, classes=len(self.dataset.classes))
+        confusion = class_confusion(
+            ranked.nearest,
+            found.query_labels,
+            found.gallery_labels,
+            classes=len(self.dataset.classes),
+        )
         return Validation(scores, hosts.as_first_has_it(confusion), found)
 
-    def _images(self, split: str, modality: str) -> Images | CachedImages:
+    def _images(self, split: str, modality: Modality) -> Images | CachedImages:
         if (split, modality) not in self._opened:  # a cache is checked once, not every validation
             images, _ = kept(self.dataset, split, modality, self.run.data)
             self._opened[split, modality] = images

@@ -19,15 +19,16 @@ from jax.sharding import Mesh
 
 from sbir_jax import sharding
 
+Pair = tuple[jax.Array, jax.Array]  # of sketches and of photos
 # (params, sketches [B, ...], photos [B, ...], key) -> ((sketch, photo) [B, D], model state)
-Embed = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[Any, Any]]
+Embed = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[Pair, Any]]
 # (params, (sketch, photo) [B, D]) -> (loss [], figures)
-Loss = Callable[[Any, Any], tuple[jax.Array, Any]]
+Loss = Callable[[Any, Pair], tuple[jax.Array, Any]]
 # ((loss, figures), (embeddings, model state), gradient by params)
-Found = tuple[tuple[jax.Array, Any], tuple[Any, Any], Any]
+Found = tuple[tuple[jax.Array, Any], tuple[Pair, Any], Any]
 
 
-def one_pass(embed: Embed, loss: Loss, params: Any, images: tuple, key: jax.Array) -> Found:
+def one_pass(embed: Embed, loss: Loss, params: Any, images: Pair, key: jax.Array) -> Found:
     """The whole batch at once: fastest where its activations fit."""
 
     def objective(params: Any) -> tuple[jax.Array, tuple]:
@@ -43,7 +44,7 @@ def two_pass(
     embed: Embed,
     loss: Loss,
     params: Any,
-    images: tuple,
+    images: Pair,
     key: jax.Array,
     *,
     chunk: int,
@@ -59,7 +60,7 @@ def two_pass(
     chunks = sharding.to_chunks(mesh, images, chunk)
     numbers = jnp.arange(len(jax.tree.leaves(chunks)[0]))
 
-    def embed_chunk(params: Any, number: jax.Array, images: tuple) -> tuple[Any, Any]:
+    def embed_chunk(params: Any, number: jax.Array, images: Pair) -> tuple[Any, Any]:
         return embed(params, *images, jax.random.fold_in(key, number))
 
     embeddings, states = jax.lax.map(lambda x: embed_chunk(params, *x), (numbers, chunks))

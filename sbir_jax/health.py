@@ -113,10 +113,11 @@ def _path(run: RunConfig, name: str) -> str:
 
 def _margin(run: RunConfig) -> float | None:
     """What the whole loss is when all distances are equal, where that is the triplet's margin."""
-    alone = terms(run.loss.name) == ((1.0, _mined(run)),)
-    if not alone or _mined(run) not in ("triplet", "relative_triplet"):
+    mined = _mined(run)
+    alone = terms(run.loss.name) == ((1.0, mined),)
+    if not alone or mined not in ("triplet", "relative_triplet"):
         return None
-    group = getattr(run.loss, _mined(run))
+    group = getattr(run.loss, mined)
     return group.margin if getattr(group, "form", "hinge") == "hinge" else None
 
 

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 _WORDS = b"\nstopping after this step; once more stops at once, without saving\n"
 
@@ -31,7 +32,7 @@ class Interrupts:
         self.asked: signal.Signals | None = None
         self._agree = agree
         self._enabled = agree is None and threading.current_thread() is threading.main_thread()
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def asks(self, step: int) -> bool:
         """Whether to stop after `step`; to be called at every step."""
@@ -45,13 +46,13 @@ class Interrupts:
                 self._before[number] = signal.signal(number, self._ask)
         return self
 
-    def __exit__(self, *_exc) -> None:
+    def __exit__(self, *_exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def stopped(self, words: str) -> Stopped:
         """What to raise: 130 for Ctrl-C, 143 for SIGTERM."""
-        return Stopped(words, 128 + self.asked)
+        return Stopped(words, 128 + (self.asked or signal.SIGTERM))
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         if self.asked is not None:

@@ -84,8 +84,9 @@ def knn_workdir(
             for side in dual.MODALITIES
         }
         for query, among in itertools.product(dual.MODALITIES, repeat=2):
-            labels = [dataset.index(split, query).label, dataset.index("train", among).label]
-            found = _scores(vectors[split, query], vectors["train", among], *labels, mesh)
+            asked, seen = vectors[split, query], vectors["train", among]
+            labels = dataset.index(split, query).label, dataset.index("train", among).label
+            found = _scores(asked, seen, *labels, mesh)
             rows.append(
                 {"features": features, "query": words[query], "among": words[among], **found}
             )
@@ -99,7 +100,13 @@ def knn_workdir(
     return rows
 
 
-def _scores(queries, gallery, query_labels, gallery_labels, mesh) -> dict[str, float]:
+def _scores(
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    query_labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    mesh: Mesh,
+) -> dict[str, float]:
     relevance = {"category": by_ids(query_labels, gallery_labels)}
     asked = {"category": ("mAP@all",)}
     top = min(max(KS), len(gallery))
@@ -111,6 +118,7 @@ def _scores(queries, gallery, query_labels, gallery_labels, mesh) -> dict[str, f
     largest = np.bincount(gallery_labels).argmax()
     found = ranked.scores["category"]
     by_luck = by_chance(found.relevant, found.gallery_size, ["mAP@all"])["mAP@all"]
+    assert by_luck is not None  # mAP@all has a closed form
     return {
         **scores,
         "largest": float((query_labels == largest).mean()),

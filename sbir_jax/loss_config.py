@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 from sbir_jax.setting import ConfigError, duration_steps, nearest, setting, stage_starts, stages
 
@@ -250,7 +251,7 @@ def in_steps(config: LossConfig, *, batch_size: int, epoch_size: int, total: int
     """
     sizes = {"batch_size": batch_size, "epoch_size": epoch_size, "total": total}
     after = duration_steps(config.memory_after, path="loss.memory_after", **sizes)
-    changes = {"memory_after": f"{after} steps"}
+    changes: dict[str, Any] = {"memory_after": f"{after} steps"}
     for loss in LOSSES:
         group = getattr(config, loss)
         if hasattr(group, "miner"):

@@ -139,25 +139,24 @@ def measure(
     both = None if seen is None else joined(gallery, seen)
     relevance, galleries = dict(relevance), dict.fromkeys(names, gallery)
     with stopwatch() as ranking:
-        options = {"curves": True, "mesh": mesh}
+        rank_some = functools.partial(rank_all, settings=settings, mesh=mesh)
         own = {
             level: asked
             for level, asked in names.items()
             if level not in (GENERALISED, WITHIN_CLASS)
         }
-        ranked = rank_all(queries, gallery, relevance, own, settings, top=top, **options)
+        ranked = rank_some(queries, gallery, relevance, own, top=top, curves=True)
         scores = dict(ranked.scores)
-        if GENERALISED in names:
+        if GENERALISED in names and both is not None:
             relevance[GENERALISED] = relevance_of(queries, both)["category"]
             galleries[GENERALISED] = both
             asked = {GENERALISED: names[GENERALISED]}
-            found = rank_all(queries, both, relevance, asked, settings, **options)
+            found = rank_some(queries, both, relevance, asked, curves=True)
             scores |= found.scores
         if WITHIN_CLASS in names:
-            one = functools.partial(rank_all, settings=settings, mesh=mesh)
             asked = names[WITHIN_CLASS]
             scores[WITHIN_CLASS], galleries[WITHIN_CLASS] = rank_within(
-                queries, gallery, asked, one
+                queries, gallery, asked, rank_some
             )
     distinct = {id(of): _distinct(of.vectors) for of in galleries.values()}
     summaries = {}

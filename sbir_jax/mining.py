@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,9 @@ _NEAREST, _FARTHEST = 0.5, 1.4  # its published cut-offs
 _BLOCK = 1 << 19
 
 
+Column = Any  # jax.Array in the step, np.ndarray in what feeds it
+
+
 class Ids(NamedTuple):
     """What one side of a batch shows.
 
@@ -39,8 +42,8 @@ class Ids(NamedTuple):
       instance: int32 [B], the photo that was drawn, unique over the dataset; -1: no known link.
     """
 
-    label: jax.Array
-    instance: jax.Array
+    label: Column
+    instance: Column
 
 
 class Picks(NamedTuple):
@@ -140,7 +143,13 @@ def mine(
     shift = jax.random.randint(shift_key, (anchors, 2), 0, candidates)
     uniform = jax.random.uniform(uniform_key, (anchors, slots))
 
-    def pick(distance, positive, negative, shift, uniform) -> Picks:
+    def pick(
+        distance: jax.Array,
+        positive: jax.Array,
+        negative: jax.Array,
+        shift: jax.Array,
+        uniform: jax.Array,
+    ) -> Picks:
         if miner == "batch_hard":
             chosen, opposed = _farthest(distance, positive), _nearest(distance, negative)
             valid = positive.any(axis=1) & negative.any(axis=1)

@@ -80,16 +80,15 @@ def check(model: ModelConfig, *, image_size: int, from_scratch: bool) -> None:
       ConfigError: settings that do not fit the backbone.
     """
     spec = BACKBONES[model.backbone].spec
-    is_vit = isinstance(spec, ViTSpec)
-    if is_vit and image_size % spec.patch:
+    if isinstance(spec, ViTSpec) and image_size % spec.patch:
         raise ConfigError(
             f"config.data.image_size={image_size}: must be a multiple of {spec.patch}, the patches "
             f"of {model.backbone}"
         )
-    if not (is_vit or isinstance(spec, ResNetSpec)) and image_size < 32:
+    if not isinstance(spec, (ViTSpec, ResNetSpec)) and image_size < 32:
         raise ConfigError(f"config.data.image_size={image_size}: at least 32 for {model.backbone}")
     for name in ("prompts", "lora_rank"):
-        if getattr(model, name) and not is_vit:
+        if getattr(model, name) and not isinstance(spec, ViTSpec):
             raise ConfigError(
                 f"config.model.{name}={getattr(model, name)}: {model.backbone} is no ViT; valid: 0"
             )

@@ -103,7 +103,7 @@ def groups(config: OptimConfig, params: Any) -> Groups:
                 f"config.optim.layer_decay={config.layer_decay}: this model has no blocks"
             )
         scales = {path: config.layer_decay ** (top - depths[path]) for path in moved}
-    own = {}
+    own: dict[str, float] = {}
     for pattern, rate in rates(config.lr_scale, setting="optim.lr_scale"):
         setting = f"optim.lr_scale={config.lr_scale!r}"
         found = named(pattern, params, setting=setting) & set(moved)

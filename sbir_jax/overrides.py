@@ -108,6 +108,7 @@ def call_config(name: str, directory: Path, function: str) -> object:
         valid = nearest(file, config_files(directory))
         raise ConfigError(f"--config={name}: no such config file; {valid}")
     spec = importlib.util.spec_from_file_location("config_file", path)
+    assert spec and spec.loader  # as for every name that ends in .py
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -32,7 +32,7 @@ class Peak(NamedTuple):
 # TF32 from Ampere on and bfloat16 on TPUs. V100 and T4 have no bfloat16 units. Sources: NVIDIA's
 # data sheets of V100, T4, A100, L4, H100 and H200, and the Ada whitepaper (RTX 4090); Google
 # Cloud's pages of TPU versions, by chip, halved for v2 and v3, whose chips are two devices.
-_TERAFLOPS = {
+_TERAFLOPS: dict[str, dict[str, float]] = {
     "Tesla V100-SXM2": {"float32": 15.7},
     "Tesla V100-PCIE": {"float32": 14.0},
     "Tesla T4": {"float32": 8.1},

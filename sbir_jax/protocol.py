@@ -23,13 +23,14 @@ def protocol_settings(run: RunConfig, dataset: Dataset, protocol: str) -> RunCon
     """
     if not protocol:
         return run
-    own = dataset.protocol["name"] if dataset.protocol else "none"
-    if own != protocol:
+    followed = dataset.protocol
+    if followed is None or followed["name"] != protocol:
+        own = followed["name"] if followed else "none"
         raise ConfigError(
             f"--protocol={protocol}: dataset {dataset.name!r} was prepared for {own}; prepare "
             f"another: python -m data_prep DATASET --protocol={protocol} --raw=DIR"
         )
-    asked = [dataset.protocol["metrics"]]
+    asked = [followed["metrics"]]
     asked += [run.eval.metrics] if run.eval.metrics != EvalConfig().metrics else []
     return dataclasses.replace(run, eval=dataclasses.replace(run.eval, metrics=",".join(asked)))
 

@@ -74,7 +74,7 @@ def fingerprint(*parts: np.ndarray | str | None) -> str:
             data = np.ascontiguousarray(part, "<i8").data
         else:
             data = json.dumps(part.tolist() if isinstance(part, np.ndarray) else part).encode()
-        digest.update(f"{np.shape(part)}".encode())
+        digest.update(f"{part.shape if isinstance(part, np.ndarray) else ()}".encode())
         digest.update(data)
     return digest.hexdigest()
 
@@ -90,7 +90,7 @@ def write_files(folder: Path, evaluation: Evaluation) -> None:
     _write_scores(folder / "scores.npz", evaluation)
     _write_csv(folder / "curves.csv", _curves(evaluation.scores))
     if evaluation.classes is not None:
-        _write_csv(folder / "per_class.csv", _per_class(evaluation))
+        _write_csv(folder / "per_class.csv", _per_class(evaluation, evaluation.classes))
 
 
 def add_entry(workdir: Path, entry: dict[str, Any], *, name: str) -> Path:
@@ -127,14 +127,16 @@ def write_trec(
       TrecError: names that hold whitespace.
     """
     sides = (("q", queries), ("g", gallery))
-    names = [
-        [f"{letter}{row}" for row in range(len(of.vectors))] if of.names is None else of.names
+    own, others = (
+        [f"{letter}{row}" for row in range(len(of.vectors))]
+        if of.names is None
+        else of.names.tolist()
         for letter, of in sides
-    ]
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    write_run(folder / "run.txt", *names, nearest)
+    write_run(folder / "run.txt", own, others, nearest)
     for number, (level, of) in enumerate(relevance.items()):
-        write_qrels(folder / (f"qrels_{level}.txt" if number else "qrels.txt"), *names, of)
+        write_qrels(folder / (f"qrels_{level}.txt" if number else "qrels.txt"), own, others, of)
 
 
 def read_scores(path: Path) -> Stored:
@@ -161,7 +163,8 @@ def read_scores(path: Path) -> Stored:
 
 
 def _write_scores(path: Path, evaluation: Evaluation) -> None:
-    entry, arrays = evaluation.entry, {}
+    entry = evaluation.entry
+    arrays: dict[str, Any] = {}
     for level, scores in evaluation.scores.items():
         arrays[f"relevant/{level}"] = scores.relevant
         for name, values in scores.metrics.items():
@@ -177,14 +180,15 @@ def _write_scores(path: Path, evaluation: Evaluation) -> None:
     scratch.replace(path)
 
 
-def _per_class(evaluation: Evaluation) -> list[list]:
-    rule, header, columns = evaluation.entry["no_relevant"], ["class"], []
+def _per_class(evaluation: Evaluation, classes: np.ndarray) -> list[list]:
+    rule, header = evaluation.entry["no_relevant"], ["class"]
+    columns: list[list] = []
     for level, scores in evaluation.scores.items():
-        found = per_class(scores, evaluation.classes, no_relevant=rule)
+        found = per_class(scores, classes, no_relevant=rule)
         names = found.pop("class")
         header += [f"{level}/{name}" for name in found]
         columns += found.values()
-    return [header, *zip(names, *columns, strict=True)]
+    return [header, *map(list, zip(names, *columns, strict=True))]
 
 
 def _curves(scores: dict[str, Scores]) -> list[list]:

@@ -68,13 +68,15 @@ def retrieved(
       nearest: int [Q, k], gallery rows by rank; the first `DEPTH` columns are kept.
       classes: names.
     """
-    rows = [np.sort(over_classes(of.labels, _POINTS)) for of in (queries, gallery)]
+    query_labels, query_instances = queries.labelled()
+    gallery_labels, gallery_instances = gallery.labelled()
+    rows = [np.sort(over_classes(of, _POINTS)) for of in (query_labels, gallery_labels)]
     return Retrieved(
         nearest=np.asarray(nearest[:, :DEPTH], np.int32),
-        query_labels=queries.labels,
-        gallery_labels=gallery.labels,
-        query_instances=queries.instances,
-        gallery_instances=gallery.instances,
+        query_labels=query_labels,
+        gallery_labels=gallery_labels,
+        query_instances=query_instances,
+        gallery_instances=gallery_instances,
         classes=np.array(classes, np.str_),
         query_rows=rows[0],
         gallery_rows=rows[1],

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -14,18 +14,25 @@ class ConfigError(ValueError):
     """A setting that cannot work. Its message is one line: config path, bad value, valid values."""
 
 
-def setting(default: Any, doc: str, *, choices: tuple = (), low=None, high=None) -> Any:
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
     """A dataclass field with its one-line meaning and its valid values (bounds inclusive)."""
     metadata = {"doc": doc, "choices": choices, "low": low, "high": high}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def nearest(name: str, valid) -> str:
+def nearest(name: object, valid: Iterable[object]) -> str:
     """`; did you mean 'x'?` or the list of valid names, to end an error line with."""
-    valid = [str(v) for v in valid]
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.6)
+    names = [str(v) for v in valid]
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}valid: {', '.join(valid)}"
+    return f"{hint}valid: {', '.join(names)}"
 
 
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*(steps?|epochs?|examples?|%)\s*")

@@ -129,7 +129,7 @@ def make_train_step(
     Durations in `run.loss` must be in steps (`loss_config.in_steps`).
     """
     homes = jax.tree.map(lambda x: x.sharding, like)
-    mesh = like.step.sharding.mesh
+    mesh = homes.step.mesh
     remembers_from = steps(run.loss.memory_after)
     gradient_of = gradient.one_pass
     if run.train.chunk:
@@ -155,7 +155,7 @@ def make_train_step(
             params, _ = of_both(moved)
             return dual.apply_train(graphdef, params, state.model_state, sketch, photo, key=key)
 
-        def loss_of(moved: dict, embeddings: tuple) -> tuple[jax.Array, dict]:
+        def loss_of(moved: dict, embeddings: gradient.Pair) -> tuple[jax.Array, dict]:
             _, loss_params = of_both(moved)
             return losses.cross_modal(
                 run.loss,

@@ -12,9 +12,9 @@ import jax
 _compiling = {"seconds": 0.0}
 
 
-def _on_duration(event: str, seconds: float, **_details: Any) -> None:
+def _on_duration(event: str, duration_secs: float, **_details: Any) -> None:
     if event.startswith("/jax/core/compile/"):
-        _compiling["seconds"] += seconds
+        _compiling["seconds"] += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_on_duration)

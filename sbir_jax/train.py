@@ -185,13 +185,13 @@ def _train(
                                 side=64,
                             )
                             writer.image(step, "val/retrievals", np.asarray(picture))
-                        if feed.learnt:
+                        if confusion is not None:
                             feed = feed.taught(confusion)
                             batches = feed.batches(step, _known(feed, step, eval_every, total))
                         checkpoints.save(step, items_of(state, feed), scores)
                 elif stop:
                     checkpoints.save(step, items_of(state, feed), {})
-                if stop:
+                if stop and interrupts.asked:
                     checkpoints.wait()
                     raise interrupts.stopped(
                         f"stopped by {interrupts.asked.name} at step {step}, which is saved; the "

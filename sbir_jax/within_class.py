@@ -39,26 +39,29 @@ def rank_within(
     chance: dict[str, np.ndarray | None] = {name: np.zeros(count) for name in names}
     relevant = np.zeros(count, np.int32)
     largest = _rows(gallery, np.arange(0))
-    for label in np.unique(queries.labels):
-        mine = np.flatnonzero(queries.labels == label)
-        photos = _rows(gallery, np.flatnonzero(gallery.labels == label))
+    own, others = queries.labelled()[0], gallery.labelled()[0]
+    for label in np.unique(own):
+        mine = np.flatnonzero(own == label)
+        photos = _rows(gallery, np.flatnonzero(others == label))
         if not len(photos.vectors):
             continue
         if len(photos.vectors) > len(largest.vectors):
             largest = photos
         some = _rows(queries, mine)
-        relevance = {WITHIN_CLASS: by_ids(some.instances, photos.instances)}
+        relevance = {WITHIN_CLASS: by_ids(some.labelled()[1], photos.labelled()[1])}
         found = rank(some, photos, relevance, {WITHIN_CLASS: names}).scores[WITHIN_CLASS]
         relevant[mine] = found.relevant
         by_luck = by_chance(found.relevant, found.gallery_size, names)
         for name in names:
             values[name][mine] = found.metrics[name]
-            if by_luck[name] is None:
+            here, so_far = by_luck[name], chance[name]
+            if here is None or so_far is None:
                 chance[name] = None
             else:
-                chance[name][mine] = by_luck[name]
+                so_far[mine] = here
     return Scores(values, relevant, len(largest.vectors), chance=chance), largest
 
 
 def _rows(of: Embeddings, rows: np.ndarray) -> Embeddings:
-    return Embeddings(of.vectors[rows], of.labels[rows], of.instances[rows], None)
+    labels, instances = of.labelled()
+    return Embeddings(of.vectors[rows], labels[rows], instances[rows], None)

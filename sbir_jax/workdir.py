@@ -85,7 +85,7 @@ def remember_run(run: RunConfig, dataset: Dataset, workdir: Path) -> None:
         raise ConfigError(f"--workdir={workdir}: {error.strerror}") from error
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: dict[str, Any] | list) -> None:
     """Replaces the file whole: a reader sees the old content or the new, never a part."""
     scratch = path.with_suffix(".json.partial")
     scratch.write_text(json.dumps(value, indent=2) + "\n")

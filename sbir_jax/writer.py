@@ -71,7 +71,7 @@ class MetricWriter:
     def __enter__(self) -> MetricWriter:
         return self
 
-    def __exit__(self, kind: type | None, *_exc) -> None:
+    def __exit__(self, kind: type | None, *_exc: object) -> None:
         # On a full disk closing fails for the reason that is already being raised.
         with contextlib.suppress(*([OSError] if kind else [])):
             self.close()
@@ -91,7 +91,7 @@ class MetricWriter:
         numbers = {name: float(value) for name, value in values.items()}
         if kind == "train":
             numbers |= self.clock.lap()
-        if self._silent:
+        if self._lines is None or self._events is None:  # silent
             return
         odd = {name: str(value) for name, value in numbers.items() if not math.isfinite(value)}
         record = {"step": int(step), "kind": kind, **numbers, **dict.fromkeys(odd)}
@@ -107,7 +107,7 @@ class MetricWriter:
 
     def image(self, step: int, name: str, array: np.ndarray) -> None:
         """Adds a picture, uint8 [H, W] or [H, W, 3], to TensorBoard."""
-        if not self._silent:
+        if self._events is not None:
             self._events.image(step, name, array)
 
     def note(self, message: str) -> None:

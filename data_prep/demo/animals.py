@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from data_prep.demo.parts import (
@@ -30,7 +32,7 @@ def fish(d: Drawing, rng: np.random.Generator) -> None:
     high, blunt, tail, fork = u(0.26, 0.52), u(0.5, 0.8), u(0.25, 0.45), u(0.0, 0.22)
     back = u(0.48, 0.6)  # where the body meets the tail; the nose is at -0.85
 
-    def half(x):
+    def half(x: Any) -> Any:  # of one place, or of many
         t = np.clip((np.asarray(x) + 0.85) / (back + 0.85), 0, 1)
         return high * np.sin(np.pi * t**blunt * 0.97) ** 0.8 + 0.05 * t
 

@@ -65,7 +65,7 @@ class Canvas:
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.rgb = np.ones((SIZE, SIZE, 3), np.float32)
+        self.rgb: np.ndarray = np.ones((SIZE, SIZE, 3), np.float32)
         self.fine = rng.uniform(-1, 1, (SIZE, SIZE)).astype(np.float32)
         self.mid, self.coarse = _smooth(rng, 32), _smooth(rng, 7)
         angle = rng.uniform(0.55, 0.95) * np.pi  # from upper left to nearly overhead
@@ -112,7 +112,7 @@ class Canvas:
         a = unit.astype(np.float32)
         u, v = a[0, 0] * x + a[0, 1] * y + a[0, 2], a[1, 0] * x + a[1, 1] * y + a[1, 2]
         share = TEXTURES[paint.texture](u, v, self.fine[where], self.mid[where], self.coarse[where])
-        first, second = np.float32(paint.color), np.float32(paint.second)
+        first, second = np.array((paint.color, paint.second), np.float32)
         return first + share.astype(np.float32)[..., None] * (second - first)
 
     def _relief(self, mask: Image.Image, cover: Field, relief: float) -> tuple[Field, Field]:

@@ -135,8 +135,9 @@ def umbrella(d: Drawing, rng: np.random.Generator) -> None:
 def key(d: Drawing, rng: np.random.Generator) -> None:
     """A key: a bow with a hole, collars, and separate teeth or a serrated blade."""
     u = rng.uniform
-    brass = dict(hues=(0.08, 0.14), saturation=(0.35, 0.75), value=(0.55, 0.9))
-    metal = STEEL if chance(rng, 0.4) else paint(rng, "brushed", gloss=0.8, **brass)
+    metal = STEEL
+    if not chance(rng, 0.4):  # brass
+        metal = paint(rng, "brushed", (0.08, 0.14), (0.35, 0.75), (0.55, 0.9), gloss=0.8)
     r, tip, half, x = u(0.26, 0.4), u(0.75, 0.95), u(0.04, 0.075), u(-0.65, -0.5)
     angle = 2 * np.pi * np.linspace(0, 1, 60, endpoint=False)
     lobes, depth = rng.choice([0, 0, 3, 4, 5, 6]), u(0.1, 0.22)

@@ -145,7 +145,15 @@ def mushroom(d: Drawing, rng: np.random.Generator) -> None:
     _toadstool(d, rng, 1.0, 0.0, spots, flesh, skin)
 
 
-def _toadstool(d: Drawing, rng, size, aside, spots, flesh: Paint, skin: Paint) -> None:
+def _toadstool(
+    d: Drawing,
+    rng: np.random.Generator,
+    size: float,
+    aside: float,
+    spots: int,
+    flesh: Paint,
+    skin: Paint,
+) -> None:
     """One mushroom, `size` times as large as the main one, its foot level with the main one's."""
     u = rng.uniform
     wide, high, thick, bend = u(0.5, 0.85), u(0.45, 0.95), u(0.2, 0.36), u(-0.12, 0.12)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 Color = tuple[float, float, float]
+Range = tuple[float, float]
+Point = tuple[float, float] | np.ndarray  # x and y
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,44 +59,69 @@ class Drawing:
     def __init__(self) -> None:
         self.parts: list[Part] = []
 
-    def fill(self, outline, paint: Paint, detail=0, *, relief=1.0, holes=()) -> None:
+    def fill(
+        self,
+        outline: np.ndarray,
+        paint: Paint,
+        detail: int = 0,
+        *,
+        relief: float = 1.0,
+        holes: tuple[np.ndarray, ...] = (),
+    ) -> None:
         """A filled, rounded shape."""
         self.parts.append(Part(outline, paint, detail, relief, holes=holes))
 
-    def decal(self, outline, paint: Paint, detail=1, *, solid=False) -> None:
+    def decal(
+        self, outline: np.ndarray, paint: Paint, detail: int = 1, *, solid: bool = False
+    ) -> None:
         """A filled shape printed flat on what lies below."""
         self.parts.append(Part(outline, paint, detail, 0.0, solid=solid))
 
-    def line(self, outline, paint: Paint, width=0.03, detail=0) -> None:
+    def line(self, outline: np.ndarray, paint: Paint, width: float = 0.03, detail: int = 0) -> None:
         """An open line."""
         self.parts.append(Part(outline, paint, detail, 0.0, closed=False, width=width))
 
-    def tube(self, spine, start, stop, paint: Paint, detail=0) -> None:
+    def tube(
+        self, spine: np.ndarray, start: float, stop: float, paint: Paint, detail: int = 0
+    ) -> None:
         """A band along `spine`, `start` wide at its start and `stop` at its end."""
         outline, width = ribbon(spine, start, stop), max(start, stop)
         self.parts.append(Part(outline, paint, detail, width=width, spine=spine))
 
-    def bar(self, start, stop, width, paint: Paint, detail=0) -> None:
+    def bar(self, start: Point, stop: Point, width: float, paint: Paint, detail: int = 0) -> None:
         """A straight tube, a little thinner at its end."""
         self.tube(points(start, stop), width, width * 0.85, paint, detail)
 
 
-def color(rng, hues=(0.0, 1.0), saturation=(0.3, 0.8), value=(0.45, 0.92)) -> Color:
+def color(
+    rng: np.random.Generator,
+    hues: Range = (0.0, 1.0),
+    saturation: Range = (0.3, 0.8),
+    value: Range = (0.45, 0.92),
+) -> Color:
     """A random RGB colour in the given hue (in turns, wrapping), saturation and value ranges."""
     return colorsys.hsv_to_rgb(
         rng.uniform(*hues) % 1.0, rng.uniform(*saturation), rng.uniform(*value)
     )
 
 
-def paint(rng, texture="plain", hues=(0.0, 1.0), saturation=(0.3, 0.8), value=(0.45, 0.92), **look):
+def paint(
+    rng: np.random.Generator,
+    texture: str = "plain",
+    hues: Range = (0.0, 1.0),
+    saturation: Range = (0.3, 0.8),
+    value: Range = (0.45, 0.92),
+    **look: Any,
+) -> Paint:
     """A `Paint` whose two colours are drawn from one range, the second a shade apart."""
     first = color(rng, hues, saturation, value)
     shift = rng.uniform(0.55, 0.8)
-    second = tuple(c * shift if sum(first) > 0.9 else min(c + 0.25, 1.0) for c in first)
+    red, green, blue = (c * shift if sum(first) > 0.9 else min(c + 0.25, 1.0) for c in first)
+    second = (red, green, blue)
     return Paint(color=first, second=second, texture=texture, **look)
 
 
-def plain(red: float, green: float, blue: float, **look) -> Paint:
+def plain(red: float, green: float, blue: float, **look: Any) -> Paint:
     """An even paint of one given colour."""
     return Paint(color=(red, green, blue), second=(red * 0.7, green * 0.7, blue * 0.7), **look)
 
@@ -104,12 +132,12 @@ STEEL = plain(0.62, 0.65, 0.7, texture="brushed", gloss=0.8)
 GLASS = plain(0.55, 0.68, 0.78, texture="sheen", gloss=0.7)
 
 
-def chance(rng, probability: float) -> bool:
+def chance(rng: np.random.Generator, probability: float) -> bool:
     """True with the given probability."""
     return bool(rng.random() < probability)
 
 
-def points(*xy: tuple[float, float]) -> np.ndarray:
+def points(*xy: Point) -> np.ndarray:
     """Corner points as float64 [n, 2]."""
     return np.array(xy, dtype=np.float64)
 
@@ -119,7 +147,15 @@ def path(*pieces: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(piece, dtype=np.float64).reshape(-1, 2) for piece in pieces])
 
 
-def oval(x, y, rx, ry=None, start=0.0, stop=1.0, steps=28) -> np.ndarray:
+def oval(
+    x: float,
+    y: float,
+    rx: float,
+    ry: float | None = None,
+    start: float = 0.0,
+    stop: float = 1.0,
+    steps: int = 28,
+) -> np.ndarray:
     """An ellipse, or its arc from `start` to `stop` turns (0 is right, 0.25 is down)."""
     whole = abs(stop - start) >= 1.0
     angle = 2 * np.pi * np.linspace(start, stop, steps, endpoint=not whole)
@@ -128,12 +164,12 @@ def oval(x, y, rx, ry=None, start=0.0, stop=1.0, steps=28) -> np.ndarray:
     )
 
 
-def box(left, top, right, bottom) -> np.ndarray:
+def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     """An upright rectangle."""
     return points((left, top), (right, top), (right, bottom), (left, bottom))
 
 
-def curve(*knots: tuple[float, float], closed: bool = False, steps: int = 7) -> np.ndarray:
+def curve(*knots: Point, closed: bool = False, steps: int = 7) -> np.ndarray:
     """The Catmull-Rom spline through the knots."""
     p = np.array(knots, dtype=np.float64)
     ring = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
@@ -153,7 +189,7 @@ def ribbon(spine: np.ndarray, start: float, stop: float | None = None) -> np.nda
     return np.concatenate([spine + half * normal, (spine - half * normal)[::-1]])
 
 
-def profile(*right: tuple[float, float], smooth: bool = True) -> np.ndarray:
+def profile(*right: Point, smooth: bool = True) -> np.ndarray:
     """A shape symmetric about x = 0 from its right-hand (half width, y) knots."""
     side = curve(*right) if smooth else points(*right)
     return np.concatenate([side, side[::-1] * (-1.0, 1.0)])
@@ -170,7 +206,7 @@ def around(outline: np.ndarray, scale: float) -> np.ndarray:
     return middle + (outline - middle) * scale
 
 
-def turned(outline: np.ndarray, turns: float, pivot=(0.0, 0.0)) -> np.ndarray:
+def turned(outline: np.ndarray, turns: float, pivot: Point = (0.0, 0.0)) -> np.ndarray:
     """The outline rotated clockwise about `pivot`."""
     c, s = np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)
     x, y = (outline - pivot).T

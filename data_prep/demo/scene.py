@@ -11,6 +11,7 @@ from data_prep.demo.canvas import SIZE, Canvas
 from data_prep.demo.parts import (
     STEEL,
     WHITE,
+    Color,
     Paint,
     Part,
     box,
@@ -34,12 +35,13 @@ def _put(canvas: Canvas, outline: np.ndarray, look: Paint, relief: float = 0.0) 
     canvas.lay(Part(outline, look, relief=relief), _UNIT, subpixels=1)
 
 
-def _fade(canvas: Canvas, above, below, start: float = 0, stop: float = SIZE) -> None:
+def _fade(canvas: Canvas, above: Color, below: Color, start: float = 0, stop: float = SIZE) -> None:
     """A vertical change from one colour to another over the whole canvas."""
     t = np.clip((np.arange(SIZE, dtype=np.float32) - start) / max(stop - start, 1), 0, 1)[
         :, None, None
     ]
-    canvas.rgb[:] = np.float32(above) + t * (np.float32(below) - np.float32(above))
+    first, last = np.array((above, below), np.float32)
+    canvas.rgb[:] = first + t * (last - first)
 
 
 def _sky(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
@@ -242,6 +244,7 @@ def desk(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
 def studio(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     """An even backdrop, lit from behind."""
     tone = color(rng, saturation=(0.02, 0.5), value=(0.55, 0.98))
-    _fade(canvas, tone, [c * rng.uniform(0.6, 0.95) for c in tone], ground - 40, SIZE)
+    red, green, blue = (c * rng.uniform(0.6, 0.95) for c in tone)
+    _fade(canvas, tone, (red, green, blue), ground - 40, SIZE)
     if chance(rng, 0.5):
         _things(canvas, rng, ground - 4, int(rng.integers(1, 3)))

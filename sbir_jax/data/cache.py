@@ -34,7 +34,7 @@ _DISK_SHARE = 0.5  # of free disk that a cache may take
 class CachedImages:
     """The squares of one side of a split, read from a cache file; pickles like `Images`."""
 
-    def __init__(self, path: Path, shape: tuple[int, int, int, int], fit: Fit, offset: int):
+    def __init__(self, path: Path, shape: tuple[int, ...], fit: Fit, offset: int):
         self.channels = shape[3]
         self._path, self._shape, self._fit, self._offset = path, shape, fit, offset
         self._file: int | None = None
@@ -43,11 +43,8 @@ class CachedImages:
     def __len__(self) -> int:
         return self._shape[0]
 
-    def __getstate__(self) -> tuple:
-        return self._path, self._shape, self._fit, self._offset
-
-    def __setstate__(self, state: tuple) -> None:
-        self.__init__(*state)
+    def __reduce__(self) -> tuple:
+        return CachedImages, (self._path, self._shape, self._fit, self._offset)
 
     def __del__(self) -> None:
         if self._file is not None:
@@ -115,7 +112,7 @@ def open_or_make(
     """
     images = dataset.images(split, side)
     path = path_of(dataset, split, side, size, fit)
-    about = {
+    about: dict[str, Any] = {
         "fingerprint": dataset.fingerprint,
         "shape": [len(images), size, size, images.channels],
         "decoder": f"Pillow {PIL.__version__}",  # another may round differently

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 Modality = Literal["photo", "sketch"]
 Fit = Literal["pad", "squash", "crop"]
 
-MODALITIES = ("photo", "sketch")
+MODALITIES: tuple[Modality, ...] = ("photo", "sketch")
 # Pillow's own limit against decompression bombs; a 12,000 x 7,000 scan still passes.
 MAX_PIXELS = 89_478_485
 WHITE = 255
@@ -145,7 +145,7 @@ def encode_sketch(image: np.ndarray) -> bytes:
     return _encoded(image, format="PNG")
 
 
-def _encoded(image: np.ndarray, **options) -> bytes:
+def _encoded(image: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, **options)
     return buffer.getvalue()

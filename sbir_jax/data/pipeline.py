@@ -27,12 +27,13 @@ from sbir_jax.data import cache, resident
 from sbir_jax.data.cache import CachedImages
 from sbir_jax.data.images import MODALITIES, Modality
 from sbir_jax.data.resident import Split
-from sbir_jax.data.sampling import make_sampler
-from sbir_jax.data.source import Dataset, Images
+from sbir_jax.data.sampling import ClassSampler, Sampler, make_sampler
+from sbir_jax.data.source import Dataset, Images, SplitIndex
 from sbir_jax.data_config import DataConfig
 from sbir_jax.mining import Ids
 from sbir_jax.setting import ConfigError
 
+_SIDES: tuple[Modality, ...] = ("sketch", "photo")
 _IN_FLIGHT = 2  # batches on their way to the device while one is used
 _DECODE_CHUNK = 512  # images decoded between two moves of the progress bar
 
@@ -66,7 +67,9 @@ class Feed:
 
     def taught(self, confusion: np.ndarray) -> Feed:
         """The same feed, after a validation that counted `sampling.class_confusion`."""
-        sampler = dataclasses.replace(self._local.sampler, confusion=confusion)
+        sampler = self._local.sampler
+        if isinstance(sampler, ClassSampler):
+            sampler = dataclasses.replace(sampler, confusion=confusion)
         return dataclasses.replace(self, _local=dataclasses.replace(self._local, sampler=sampler))
 
     def batches(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
@@ -84,7 +87,8 @@ def images_of(
     """The uint8 sketches and photos of a batch, whichever feed it came from; traced in the step."""
     if not held:
         return batch["sketch"], batch["photo"]
-    return tuple(resident.take(held[side], batch[side]) for side in ("sketch", "photo"))
+    sketch, photo = (resident.take(held[side], batch[side]) for side in _SIDES)
+    return sketch, photo
 
 
 def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) -> Feed:
@@ -94,13 +98,15 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
       ConfigError: the batch cannot be filled from the training split, or the sampler learns from
         validations that tell nothing of its classes.
     """
-    index = {side: dataset.index("train", side) for side in ("sketch", "photo")}
+    index = {side: dataset.index("train", side) for side in _SIDES}
     sampler = make_sampler(config, index["sketch"], index["photo"], seed)
-    if config.sampler == "confusable":
+    if config.sampler == "confusable" and isinstance(sampler, ClassSampler):
         _require_shared_classes(dataset)
         unknown = np.zeros((len(dataset.classes),) * 2, np.int32)
         sampler = dataclasses.replace(sampler, confusion=unknown)
-    images = {side: dataset.images("train", side) for side in ("sketch", "photo")}
+    images: dict[str, Images | CachedImages] = {
+        side: dataset.images("train", side) for side in _SIDES
+    }
     shapes = {
         side: (len(of), config.load_size, config.load_size, of.channels)
         for side, of in images.items()
@@ -108,7 +114,7 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
     kind, split, why = _chosen(config, sum(map(math.prod, shapes.values())), mesh)
     if kind != "none":
         images, how = {}, {}
-        for side in ("sketch", "photo"):
+        for side in _SIDES:
             images[side], how[side] = kept(dataset, "train", side, config)
         if kind == "host" and not all(isinstance(of, CachedImages) for of in images.values()):
             kind = "none"
@@ -174,15 +180,15 @@ class _LocalBatch:
     # Opened once: each opens its files on first use.
     images: dict[str, Images | CachedImages]
     config: DataConfig
-    sampler: Callable[[int], tuple[np.ndarray, np.ndarray]]
-    index: dict[str, Any]
+    sampler: Sampler
+    index: dict[Modality, SplitIndex]
     rows: slice
     decode: bool
 
     def __call__(self, step: int) -> dict[str, Any]:
         # The whole batch is drawn everywhere and each process keeps its part: the global batch
         # is then the same on any topology.
-        picked = dict(zip(("sketch", "photo"), self.sampler(int(step)), strict=True))
+        picked = dict(zip(_SIDES, self.sampler(int(step)), strict=True))
         picked = {side: rows[self.rows] for side, rows in picked.items()}
         ids = {
             f"{side}_ids": Ids(self.index[side].label[rows], self.index[side].instance[rows])

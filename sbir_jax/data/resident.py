@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def put(
         return sharding.put_copy(mesh, load(range(shape[0])))
     per_device = -(-shape[0] // mesh.size)
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: Any) -> np.ndarray:  # a slice of each axis
         start, stop, _ = index[0].indices(per_device * mesh.size)
         rows = load(range(min(start, shape[0]), min(stop, shape[0])))
         return np.pad(rows, [(0, stop - start - len(rows))] + [(0, 0)] * (rows.ndim - 1))

@@ -161,7 +161,8 @@ class ClassSampler:
         rng = _rng(self.seed, _PARTNER, step)
         chosen = _round(self, turn)[batch]
         rows = [(self._some(rng, sketches[c]), self._some(rng, photos[c])) for c in chosen]
-        return tuple(np.concatenate(side) for side in zip(*rows, strict=True))
+        sketch, photo = (np.concatenate(side) for side in zip(*rows, strict=True))
+        return sketch, photo
 
     def _some(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
         return rng.choice(rows, self.per_class, replace=len(rows) < self.per_class)
@@ -189,7 +190,8 @@ def _by_confusion(
     mistaken for each other; where they never were, the next in `order`.
     """
     mistaken = confusion.astype(np.int64) + confusion.T
-    left, grouped = order.tolist(), []
+    left = order.tolist()
+    grouped: list[int] = []
     for number in range(len(order)):
         group = grouped[number - number % size :]
         weight = mistaken[np.ix_(group, left)].sum(axis=0)
@@ -224,9 +226,10 @@ def class_confusion(
     return counts
 
 
-def make_sampler(
-    config: DataConfig, sketch: SplitIndex, photo: SplitIndex, seed: int
-) -> PairSampler | InstanceSampler | ClassSampler:
+Sampler = PairSampler | InstanceSampler | ClassSampler
+
+
+def make_sampler(config: DataConfig, sketch: SplitIndex, photo: SplitIndex, seed: int) -> Sampler:
     """The sampler that `config.data.sampler` names.
 
     Raises:

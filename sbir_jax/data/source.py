@@ -56,7 +56,7 @@ class Dataset:
 
     path: Path
     name: str
-    channels: dict[str, int]
+    channels: dict[Modality, int]
     classes: tuple[str, ...]
     instance_ids: tuple[str, ...]
     fingerprint: str
@@ -84,17 +84,14 @@ class Images:
         self._directory = directory
         self._split = split
         self._length = length
-        self._source = None
+        self._source: Any = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self._length
 
-    def __getstate__(self) -> tuple[Path, str, int, int]:
-        return self._directory, self._split, self._length, self.channels
-
-    def __setstate__(self, state: tuple[Path, str, int, int]) -> None:
-        self.__init__(*state)
+    def __reduce__(self) -> tuple:
+        return Images, (self._directory, self._split, self._length, self.channels)
 
     def load(self, indices: Sequence[int] | np.ndarray, size: int, fit: Fit) -> np.ndarray:
         """Reads, decodes and squares images.
@@ -111,7 +108,7 @@ class Images:
           DatasetError: a missing or damaged file or record, in one line that names it.
           IndexError: a position outside the split.
         """
-        kind = "photo" if self.channels == 3 else "sketch"
+        kind: Modality = "photo" if self.channels == 3 else "sketch"
         squares = np.empty((len(indices), size, size, self.channels), np.uint8)
         for row, (i, record) in enumerate(zip(indices, self._records(indices), strict=True)):
             try:
@@ -142,7 +139,7 @@ class Images:
                 self._require_readable(source, i)
             raise
 
-    def _require_readable(self, source, index: int) -> None:
+    def _require_readable(self, source: Any, index: int) -> None:
         try:
             source[index]
         except Exception as error:
@@ -162,7 +159,7 @@ class Images:
             index -= shard.examples_in_shard
         return shard.filename
 
-    def _opened(self):
+    def _opened(self) -> Any:
         with self._lock:
             if self._source is None:
                 try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -67,7 +68,7 @@ def rasterise(
     return np.asarray(canvas.reduce(_OVERSAMPLING))
 
 
-def strokes_of(drawing: object) -> list[np.ndarray]:
+def strokes_of(drawing: Any) -> list[np.ndarray]:
     """Strokes in the notation of Quick, Draw!: `[[[x, ...], [y, ...]], ...]`, times may follow.
 
     Returns:

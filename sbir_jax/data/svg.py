@@ -61,7 +61,7 @@ def svg_strokes(data: bytes) -> tuple[list[np.ndarray], Frame | None]:
 class _Reader(HTMLParser):
     # HTMLParser forgives missing end tags; it makes tags and attributes lower case.
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.strokes: list[np.ndarray] = []
         self.frame: Frame | None = None
@@ -108,7 +108,7 @@ def _frame(attributes: dict[str, str | None]) -> Frame | None:
         sides = [_numbers(attributes.get(name) or "") for name in ("width", "height")]
         percent = any("%" in (attributes.get(name) or "") for name in ("width", "height"))
         box = [0.0, 0.0, *(side[0] for side in sides)] if all(sides) and not percent else []
-    return tuple(box) if box and box[2] > 0 and box[3] > 0 else None
+    return (box[0], box[1], box[2], box[3]) if box and box[2] > 0 and box[3] > 0 else None
 
 
 def _matrix(text: str | None) -> np.ndarray:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from sbir_jax.losses.slots import in_blocks, over_positives
 
+Sums = tuple[jax.Array, jax.Array]
+
 
 def loss_of(violation: jax.Array, form: str) -> jax.Array:
     """Loss of a triplet of which d(a, +) - d(a, -) + margin is the violation."""
@@ -20,7 +22,9 @@ def loss_of(violation: jax.Array, form: str) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def all_triplets(d: jax.Array, positive: jax.Array, negative: jax.Array, margin: float, form: str):
+def all_triplets(
+    d: jax.Array, positive: jax.Array, negative: jax.Array, margin: float, form: str
+) -> Sums:
     """Sum of the losses of each anchor's triplets, and how many are above 0.
 
     Args:
@@ -36,14 +40,18 @@ def all_triplets(d: jax.Array, positive: jax.Array, negative: jax.Array, margin:
     return _sweep(d, positive, negative, margin, form)[0]
 
 
-def _sweep(d, positive, negative, margin, form):
+def _sweep(
+    d: jax.Array, positive: jax.Array, negative: jax.Array, margin: float, form: str
+) -> tuple[Sums, jax.Array]:
     """((total, active), slope): as above, and the derivative of total by d, float32 [A, C]."""
     return in_blocks(
         functools.partial(_sweep_rows, margin=margin, form=form), d, positive, negative
     )
 
 
-def _sweep_rows(d, positive, negative, *, margin, form):
+def _sweep_rows(
+    d: jax.Array, positive: jax.Array, negative: jax.Array, *, margin: float, form: str
+) -> tuple[Sums, jax.Array]:
     end = d.shape[1]
 
     def turn(here: jax.Array, column: jax.Array, state: tuple) -> tuple:
@@ -58,11 +66,13 @@ def _sweep_rows(d, positive, negative, *, margin, form):
         return total + loss.sum(axis=1), active + above.sum(axis=1), slope - pull + own
 
     zero = jnp.zeros(len(d))
-    *sums, slope = over_positives(positive, turn, (zero, zero, jnp.zeros_like(d)))
-    return tuple(sums), slope
+    total, active, slope = over_positives(positive, turn, (zero, zero, jnp.zeros_like(d)))
+    return (total, active), slope
 
 
-def _backward(margin, form, slope, by_sums):
+def _backward(
+    margin: float, form: str, slope: jax.Array, by_sums: Sums
+) -> tuple[jax.Array, None, None]:
     return by_sums[0][:, None] * slope, None, None
 
 

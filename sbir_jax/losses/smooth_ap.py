@@ -37,7 +37,9 @@ def smooth_ap(ways: Sequence[Way], *, temperature: float) -> tuple[jax.Array, Di
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _average_precision(s: jax.Array, positive: jax.Array, negative: jax.Array, temperature: float):
+def _average_precision(
+    s: jax.Array, positive: jax.Array, negative: jax.Array, temperature: float
+) -> jax.Array:
     """Smooth AP of each anchor, float32 [A]; 0 without positives."""
     return _sweep(s, positive, negative, temperature)[0]
 
@@ -50,7 +52,9 @@ def _sweep(
     return in_blocks(rows, s, positive, negative)
 
 
-def _sweep_rows(s, positive, negative, *, temperature):
+def _sweep_rows(
+    s: jax.Array, positive: jax.Array, negative: jax.Array, *, temperature: float
+) -> tuple[jax.Array, jax.Array]:
     end = s.shape[1]
 
     def turn(here: jax.Array, column: jax.Array, state: tuple) -> tuple:
@@ -73,12 +77,10 @@ def _sweep_rows(s, positive, negative, *, temperature):
     return ap * each, slope * each[:, None]
 
 
-def _forward(s, positive, negative, temperature):
-    return _sweep(s, positive, negative, temperature)
-
-
-def _backward(temperature, slope, by_ap):
+def _backward(
+    temperature: float, slope: jax.Array, by_ap: jax.Array
+) -> tuple[jax.Array, None, None]:
     return by_ap[:, None] * slope, None, None
 
 
-_average_precision.defvjp(_forward, _backward)
+_average_precision.defvjp(_sweep, _backward)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +22,12 @@ COLDEST = 0.01  # of a learnt temperature, as in CLIP
 
 Params = dict[str, dict[str, jax.Array]]
 
-_MINED = {
+_MINED: dict[str, Callable[..., tuple[jax.Array, Diagnostics]]] = {
     "triplet": triplets.triplet,
     "quadruplet": triplets.quadruplet,
     "relative_triplet": triplets.relative_triplet,
 }
-_WHOLE = {
+_WHOLE: dict[str, Callable[..., tuple[jax.Array, Diagnostics]]] = {
     "contrastive": pairs.contrastive,
     "n_pairs": softmax.n_pairs,
     "multi_similarity": pairs.multi_similarity,
@@ -103,7 +104,7 @@ def cross_modal(
       1: all embeddings have collapsed to one direction.
     """
     lengths = prefixes(config.matryoshka, sketch.shape[1])
-    losses = []
+    losses: list[jax.Array] = []
     for length in lengths:
         cut = (lambda x: x) if length == lengths[-1] else (lambda x, n=length: _prefix(x, n))
         past = memory
@@ -117,13 +118,19 @@ def cross_modal(
     first = getattr(config, terms(config.name)[0][1])
     diagnostics |= health(met, getattr(first, "distance", "cosine"))
     diagnostics["mean_cosine"] = jnp.maximum(_mean_cosine(sketch), _mean_cosine(photo))
-    return sum(losses) / len(losses), diagnostics
+    return sum(losses, jnp.zeros(())) / len(losses), diagnostics
 
 
 def _sum(
-    config: LossConfig, met: tuple[Way, ...], sides: tuple, *, key: jax.Array, step, params: Params
+    config: LossConfig,
+    met: tuple[Way, ...],
+    sides: tuple,
+    *,
+    key: jax.Array,
+    step: int | jax.Array,
+    params: Params,
 ) -> tuple[jax.Array, Diagnostics]:
-    loss, diagnostics = 0.0, {}
+    loss, diagnostics = jnp.zeros(()), Diagnostics()
     named = terms(config.name)
     for weight, name in named:
         own = params.get(name, {})

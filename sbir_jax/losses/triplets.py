@@ -62,7 +62,7 @@ def triplet(
                 near = _compare(way, distance, picks.positive)
                 far = _compare(way, distance, picks.negative)
                 parts.append(_counted(loss_of(near - far + margin, form), picks.valid))
-        return tuple(sum(column) for column in zip(*parts, strict=True))
+        return _added(parts)
 
     total, active, valid = _at_stage(miner, step, sums)
     counted = valid if average == "valid" else active
@@ -111,9 +111,7 @@ def quadruplet(
             other = _compare(way, distance, picks.negative, third)
             valid = picks.valid & found
             second.append(_counted(loss_of(near - other + second_margin, "hinge"), valid))
-        return tuple(
-            tuple(sum(column) for column in zip(*parts, strict=True)) for parts in (first, second)
-        )
+        return _added(first), _added(second)
 
     first, second = _at_stage(miner, step, sums)
     loss = sum(total / jnp.maximum(valid, 1.0) for total, _, valid in (first, second))
@@ -164,8 +162,8 @@ def relative_triplet(
             far = _compare(way, distance, picks.negative)
             weight = _by_slot(functools.partial(_unlike, way, unlike[way]), picks.negative)
             hinge = weight * loss_of(near - far + margin, "hinge")
-            parts.append([jnp.where(picks.valid, x, 0.0).sum() for x in (hinge, weight, 1.0)])
-        return tuple(sum(column) for column in zip(*parts, strict=True))
+            parts.append(_summed(hinge, weight, picks.valid))
+        return _added(parts)
 
     total, weights, valid = _at_stage(miner, step, sums)
     loss = total / jnp.where(weights > 0, weights, 1.0)
@@ -214,7 +212,19 @@ def _by_slot(function: Callable[..., Any], *picked: jax.Array) -> Any:
 
 def _counted(loss: jax.Array, valid: jax.Array) -> Sums:
     """Sum of the loss, number of triplets above 0, number of valid ones."""
-    return tuple(jnp.where(valid, x, 0.0).sum() for x in (loss, loss > 0, 1.0))
+    return _summed(loss, loss > 0, valid)
+
+
+def _summed(loss: jax.Array, other: jax.Array, valid: jax.Array) -> Sums:
+    """Sums over the valid triplets of the loss and of another figure, and their number."""
+    total, also, count = (jnp.where(valid, x, 0.0).sum() for x in (loss, other, 1.0))
+    return total, also, count
+
+
+def _added(parts: Sequence[Sums]) -> Sums:
+    """Those of all ways together."""
+    total, also, count = (sum(column, jnp.zeros(())) for column in zip(*parts, strict=True))
+    return total, also, count
 
 
 def _third(way: Way, distance: str, negative: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -126,7 +126,7 @@ def ways(
     if pairs not in PAIRS:
         raise ValueError(f"pairs={pairs!r}: valid: {', '.join(PAIRS)}")
     sketches, photos = (sketch, sketch_ids), (photo, photo_ids)
-    past = {"sketch": [], "photo": []}
+    past: dict[str, list[Side]] = {"sketch": [], "photo": []}
     if memory is not None:
         past["sketch"] = [(memory.sketch, memory.sketch_ids)]
         past["photo"] = [(memory.photo, memory.photo_ids)]
@@ -203,7 +203,7 @@ def _way(
     candidates, candidate_ids = _joined(fresh + jax.lax.stop_gradient(past))
     positive, negative = mining.masks(ids, candidate_ids, match)
     count = sum(len(side) for side, _ in fresh)
-    counts = jnp.concatenate([jnp.ones(count, bool), *(held for _ in past)])
+    counts = jnp.concatenate([jnp.ones(count, bool), *([] if held is None else [held] * len(past))])
     if itself:
         counts = counts & ~jnp.eye(len(z), len(candidates), dtype=bool)
     if itself or past:
@@ -218,11 +218,11 @@ def _with_itself(z: jax.Array, compare: Compare) -> jax.Array:
     return compare(z, z)
 
 
-def _forward(z: jax.Array, compare: Compare):
+def _forward(z: jax.Array, compare: Compare) -> tuple[jax.Array, Callable]:
     return jax.vjp(lambda x: compare(x, jax.lax.stop_gradient(z)), z)
 
 
-def _backward(compare: Compare, pull: Callable, by_matrix: jax.Array):
+def _backward(compare: Compare, pull: Callable, by_matrix: jax.Array) -> tuple[jax.Array]:
     return pull(by_matrix + transposed(by_matrix))
 
 

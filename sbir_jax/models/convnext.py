@@ -8,21 +8,24 @@ Source: Liu, Mao, Wu, Feichtenhofer, Darrell, Xie, A ConvNet for the 2020s, CVPR
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from sbir_jax.backbones import ConvNeXtSpec
 from sbir_jax.models.initial import lecun_normal
 from sbir_jax.models.remat import through
 
 
-def layer_norm(width: int, *, eps: float = 1e-6, dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def layer_norm(width: int, *, eps: float = 1e-6, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
     """LayerNorm over the last axis; two passes, as E[x^2] - E[x]^2 loses digits in float32."""
     return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
-def _patches(inputs: int, outputs: int, size: int, *, dtype, rngs: nnx.Rngs) -> nnx.Conv:
+def _patches(inputs: int, outputs: int, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Conv:
     return nnx.Conv(
         inputs,
         outputs,
@@ -38,7 +41,7 @@ def _patches(inputs: int, outputs: int, size: int, *, dtype, rngs: nnx.Rngs) -> 
 class Stem(nnx.Module):
     """Image [B, H, W, C] to patches of 4 x 4 pixels, [B, H/4, W/4, widths[0]], normalised."""
 
-    def __init__(self, channels: int, spec: ConvNeXtSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, channels: int, spec: ConvNeXtSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = _patches(channels, spec.widths[0], 4, dtype=dtype, rngs=rngs)
         self.norm = layer_norm(spec.widths[0], dtype=dtype, rngs=rngs)
 
@@ -49,7 +52,7 @@ class Stem(nnx.Module):
 class Block(nnx.Module):
     """7 x 7 convolution of each channel, then LayerNorm and an MLP, scaled, on a residual path."""
 
-    def __init__(self, width: int, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = nnx.Conv(
             width,
             width,
@@ -61,9 +64,9 @@ class Block(nnx.Module):
             rngs=rngs,
         )
         self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
-        dense = {"kernel_init": lecun_normal, "dtype": dtype, "rngs": rngs}
-        self.fc1 = nnx.Linear(width, 4 * width, **dense)
-        self.fc2 = nnx.Linear(4 * width, width, **dense)
+        dense = functools.partial(nnx.Linear, kernel_init=lecun_normal, dtype=dtype, rngs=rngs)
+        self.fc1 = dense(width, 4 * width)
+        self.fc2 = dense(4 * width, width)
         self.layer_scale = nnx.Param(jnp.full((width,), 1e-6))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -74,7 +77,9 @@ class Block(nnx.Module):
 class Stage(nnx.Module):
     """Blocks at one resolution; all but the first stage begin by halving the map."""
 
-    def __init__(self, inputs: int, width: int, depth: int, *, first: bool, dtype, rngs: nnx.Rngs):
+    def __init__(
+        self, inputs: int, width: int, depth: int, *, first: bool, dtype: DTypeLike, rngs: nnx.Rngs
+    ):
         self.halves = not first
         if self.halves:
             self.norm = layer_norm(inputs, dtype=dtype, rngs=rngs)
@@ -92,7 +97,7 @@ class Stage(nnx.Module):
 class Trunk(nnx.Module):
     """The stages, the global average and LayerNorm: [B, h, w, C] to float32 [B, features]."""
 
-    def __init__(self, spec: ConvNeXtSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: ConvNeXtSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         stages, channels = [], spec.widths[0]
         for i, (width, depth) in enumerate(zip(spec.widths, spec.depths, strict=True)):
             stages.append(Stage(channels, width, depth, first=not i, dtype=dtype, rngs=rngs))

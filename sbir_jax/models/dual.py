@@ -7,7 +7,7 @@ any, are of one side each, whatever is shared.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from sbir_jax.models.network import make_stem, make_trunk
 from sbir_jax.models.remat import through
 from sbir_jax.models.vit import repeat, tokens
 
-MODALITIES = ("sketch", "photo")
+MODALITIES: tuple[Literal["sketch", "photo"], ...] = ("sketch", "photo")
 CHANNELS = {"sketch": 1, "photo": 3}
 
 
@@ -112,10 +112,11 @@ class DualEncoder(nnx.Module):
             sides = {"sketch": len(sketch), "photo": len(photo)}
             both = self._finish(maps, "both", sides, train, rngs)
             return both[: len(sketch)], both[len(sketch) :]
-        return tuple(
+        sketches, photos = (
             self._finish(self._stem(images, name, train), name, {name: len(images)}, train, rngs)
             for name, images in (("sketch", sketch), ("photo", photo))
         )
+        return sketches, photos
 
     def embed(self, images: jax.Array, modality: str) -> jax.Array:
         """Embeddings of one side with running statistics: float32 [B, embed_dim], normalised.
@@ -194,7 +195,13 @@ def define(config: ModelConfig, *, image_size: int, headless: bool = False) -> n
 
 
 def apply_train(
-    graphdef: nnx.GraphDef, params: dict, state: dict, sketch, photo, *, key: jax.Array
+    graphdef: nnx.GraphDef,
+    params: dict,
+    state: dict,
+    sketch: jax.Array,
+    photo: jax.Array,
+    *,
+    key: jax.Array,
 ) -> tuple[tuple[jax.Array, jax.Array], dict]:
     """One training forward pass; returns ((sketch, photo) embeddings, updated state)."""
     model = nnx.merge(graphdef, params, state)
@@ -202,7 +209,9 @@ def apply_train(
     return embeddings, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
 
 
-def apply_embed(graphdef: nnx.GraphDef, params: dict, state: dict, images, modality: str) -> Any:
+def apply_embed(
+    graphdef: nnx.GraphDef, params: dict, state: dict, images: jax.Array, modality: str
+) -> jax.Array:
     """One inference forward pass of one side; see `DualEncoder.embed`."""
     return nnx.merge(graphdef, params, state).embed(images, modality)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +84,8 @@ def positions_split(arrays: Arrays, spec: ViTSpec) -> tuple[Arrays, ViTSpec]:
     arrays = dict(arrays)
     if prefix and "cls_token" in arrays:
         halves = arrays["cls_token"], positions[:, :1]  # of float16, say: added as float32
-        arrays["cls_token"] = sum(half.astype(np.float32) for half in halves)
+        token, position = (half.astype(np.float32) for half in halves)
+        arrays["cls_token"] = token + position
     arrays["pos_embed"] = positions[:, prefix:]
     return arrays, dataclasses.replace(spec, image_size=grid * spec.patch)
 
@@ -125,7 +128,7 @@ def _fits(spec: Spec, shapes: dict[str, tuple[int, ...]]) -> bool:
 
 def _depths(pattern: str, first: int, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """How many blocks each stage has, of the stages and blocks that `pattern` names."""
-    depths = []
+    depths: list[int] = []
     while pattern.format(first + len(depths), 0) in shapes:
         count = 1
         while pattern.format(first + len(depths), count) in shapes:
@@ -180,7 +183,12 @@ def _vit(spec: ViTSpec, module: str) -> str:
     return inner.replace("/", ".")
 
 
-_MODULES = {ResNetSpec: _resnet, VGGSpec: _vgg, ConvNeXtSpec: _convnext, ViTSpec: _vit}
+_MODULES: dict[type[Spec], Callable[[Any, str], str]] = {
+    ResNetSpec: _resnet,
+    VGGSpec: _vgg,
+    ConvNeXtSpec: _convnext,
+    ViTSpec: _vit,
+}
 _TOKENS = {
     "stem/class_token": "cls_token",
     "stem/registers": "reg_token",

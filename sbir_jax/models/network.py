@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from sbir_jax.backbones import ConvNeXtSpec, ResNetSpec, Spec, VGGSpec, ViTSpec
 from sbir_jax.models import convnext, resnet, vgg, vit
@@ -13,12 +14,12 @@ from sbir_jax.paths import by_path
 _FAMILIES = {ResNetSpec: resnet, VGGSpec: vgg, ConvNeXtSpec: convnext, ViTSpec: vit}
 
 
-def make_stem(channels: int, spec: Spec, *, dtype, rngs: nnx.Rngs) -> nnx.Module:
+def make_stem(channels: int, spec: Spec, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Module:
     """The first part: image [B, H, W, channels] to a map or tokens."""
     return _FAMILIES[type(spec)].Stem(channels, spec, dtype=dtype, rngs=rngs)
 
 
-def make_trunk(spec: Spec, *, dtype, rngs: nnx.Rngs) -> nnx.Module:
+def make_trunk(spec: Spec, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Module:
     """The second part: what a stem gives to float32 features [B, spec.features]."""
     return _FAMILIES[type(spec)].Trunk(spec, dtype=dtype, rngs=rngs)
 

@@ -15,13 +15,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from sbir_jax.backbones import ResNetSpec
 from sbir_jax.models.initial import he_normal
 from sbir_jax.models.remat import through
 
 
-def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype, rngs: nnx.Rngs) -> nnx.Conv:
+def _conv(
+    inputs: int, outputs: int, size: int, stride: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+) -> nnx.Conv:
     pad = (size // 2, size // 2)  # torch's padding; SAME differs when the stride is 2
     return nnx.Conv(
         inputs,
@@ -36,7 +39,9 @@ def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype, rngs: nnx
     )
 
 
-def batch_norm(channels: int, *, dtype, rngs: nnx.Rngs, zero: bool = False) -> nnx.BatchNorm:
+def batch_norm(
+    channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs, zero: bool = False
+) -> nnx.BatchNorm:
     """BatchNorm as torch has it by default: eps 1e-5, a tenth of each batch in the averages."""
     scale = nnx.initializers.zeros if zero else nnx.initializers.ones
     return nnx.BatchNorm(
@@ -47,7 +52,7 @@ def batch_norm(channels: int, *, dtype, rngs: nnx.Rngs, zero: bool = False) -> n
 class Stem(nnx.Module):
     """Image [B, H, W, C] to the first feature map, [B, H/4, W/4, widths[0]] either way."""
 
-    def __init__(self, channels: int, spec: ResNetSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, channels: int, spec: ResNetSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.patches = spec.patch_stem
         width = spec.widths[0]
         if self.patches:
@@ -77,7 +82,14 @@ class Block(nnx.Module):
     """A residual block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 (four times as wide)."""
 
     def __init__(
-        self, inputs: int, width: int, stride: int, bottleneck: bool, *, dtype, rngs: nnx.Rngs
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        bottleneck: bool,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
     ):
         sizes = (1, 3, 1) if bottleneck else (3, 3)
         widths = (width, width, 4 * width) if bottleneck else (width, width)
@@ -109,7 +121,7 @@ class Block(nnx.Module):
 class Trunk(nnx.Module):
     """The residual stages and the global average: [B, h, w, widths[0]] to float32 [B, features]."""
 
-    def __init__(self, spec: ResNetSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: ResNetSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         blocks, channels = [], spec.widths[0]
         for stage, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True)):
             for i in range(depth):

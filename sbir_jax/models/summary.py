@@ -28,7 +28,7 @@ def cost(spec: Spec, image_size: int) -> tuple[int, float]:
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     forward = jax.jit(lambda params, rest, images: nnx.merge(graphdef, params, rest)(images))
-    flops = forward.lower(params, rest, images).cost_analysis()["flops"]
+    flops = (forward.lower(params, rest, images).cost_analysis() or {})["flops"]
     return sum(x.size for x in by_path(nnx.to_pure_dict(params)).values()), flops
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from sbir_jax.backbones import VGGSpec
 from sbir_jax.models.initial import he_normal
@@ -22,7 +23,9 @@ from sbir_jax.models.resnet import batch_norm
 class Stage(nnx.Module):
     """3 x 3 convolutions, each with its norm (if any) and ReLU, then a 2 x 2 max-pool."""
 
-    def __init__(self, inputs: int, widths: tuple[int, ...], norm: bool, *, dtype, rngs: nnx.Rngs):
+    def __init__(
+        self, inputs: int, widths: tuple[int, ...], norm: bool, *, dtype: DTypeLike, rngs: nnx.Rngs
+    ):
         convs, norms = [], []
         for width in widths:
             pad = ((1, 1), (1, 1))
@@ -51,7 +54,7 @@ class Stage(nnx.Module):
 class Stem(nnx.Module):
     """Image [B, H, W, C] to the first stage's map, [B, H/2, W/2, 64]."""
 
-    def __init__(self, channels: int, spec: VGGSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, channels: int, spec: VGGSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.stage = Stage(channels, spec.stages[0], spec.batch_norm, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -61,7 +64,7 @@ class Stem(nnx.Module):
 class Trunk(nnx.Module):
     """The other stages and the global average: [B, h, w, 64] to float32 [B, features]."""
 
-    def __init__(self, spec: VGGSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: VGGSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         stages, channels = [], spec.stages[0][-1]
         for widths in spec.stages[1:]:
             stages.append(Stage(channels, widths, spec.batch_norm, dtype=dtype, rngs=rngs))

@@ -17,17 +17,19 @@ Transformers Need Registers, ICLR 2024.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from sbir_jax.backbones import ViTSpec
 from sbir_jax.models.convnext import layer_norm
 from sbir_jax.models.initial import lecun_normal, small_normal
 from sbir_jax.models.remat import through
 
-_ACTS = {
+_ACTS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(nnx.gelu, approximate=False),
     "gelu_tanh": functools.partial(nnx.gelu, approximate=True),
     "quick_gelu": lambda x: x * nnx.sigmoid(1.702 * x),
@@ -41,7 +43,7 @@ class Stem(nnx.Module):
     import.
     """
 
-    def __init__(self, channels: int, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, channels: int, spec: ViTSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = nnx.Conv(
             channels,
             spec.width,
@@ -72,7 +74,7 @@ class Trunk(nnx.Module):
     `prompts`, [B, N, width], join the tokens after the positions and before everything else.
     """
 
-    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: ViTSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         norm = functools.partial(layer_norm, spec.width, eps=spec.eps, rngs=rngs)
         self.has_norm_pre = spec.pre_norm
         if self.has_norm_pre:
@@ -106,7 +108,7 @@ class Trunk(nnx.Module):
 class Block(nnx.Module):
     """Attention and an MLP, each after a LayerNorm and on a residual path of its own."""
 
-    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: ViTSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         norm = functools.partial(layer_norm, spec.width, eps=spec.eps, dtype=dtype, rngs=rngs)
         self.norm1, self.norm2 = norm(), norm()
         self.attention = Attention(spec, dtype=dtype, rngs=rngs)
@@ -127,11 +129,11 @@ class Block(nnx.Module):
 class Attention(nnx.Module):
     """Every token attends to every token: [B, T, width] to the same shape."""
 
-    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: ViTSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads = spec.heads
-        dense = {"rank": spec.lora_rank, "dtype": dtype, "rngs": rngs}
-        self.qkv = LowRankLinear(spec.width, 3 * spec.width, **dense)
-        self.proj = LowRankLinear(spec.width, spec.width, **dense)
+        dense = functools.partial(LowRankLinear, rank=spec.lora_rank, dtype=dtype, rngs=rngs)
+        self.qkv = dense(spec.width, 3 * spec.width)
+        self.proj = dense(spec.width, spec.width)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         q, k, v = jnp.split(self.qkv(x), 3, axis=-1)  # [B, T, width] each
@@ -141,13 +143,13 @@ class Attention(nnx.Module):
 class AttentionPool(nnx.Module):
     """A learned query attends to all tokens, then an MLP: [B, T, width] to [B, width] (SigLIP)."""
 
-    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, spec: ViTSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads = spec.heads
-        dense = {"kernel_init": lecun_normal, "dtype": dtype, "rngs": rngs}
+        dense = functools.partial(nnx.Linear, kernel_init=lecun_normal, dtype=dtype, rngs=rngs)
         self.query = tokens(1, spec.width, rngs=rngs)
-        self.q = nnx.Linear(spec.width, spec.width, **dense)
-        self.kv = nnx.Linear(spec.width, 2 * spec.width, **dense)
-        self.proj = nnx.Linear(spec.width, spec.width, **dense)
+        self.q = dense(spec.width, spec.width)
+        self.kv = dense(spec.width, 2 * spec.width)
+        self.proj = dense(spec.width, spec.width)
         self.norm = layer_norm(spec.width, eps=spec.eps, dtype=dtype, rngs=rngs)
         self.mlp = MLP(spec, dtype=dtype, rngs=rngs)
 
@@ -160,11 +162,11 @@ class AttentionPool(nnx.Module):
 class MLP(nnx.Module):
     """Two dense layers, four times as wide between them."""
 
-    def __init__(self, spec: ViTSpec, *, dtype, rngs: nnx.Rngs):
-        dense = {"kernel_init": lecun_normal, "dtype": dtype, "rngs": rngs}
+    def __init__(self, spec: ViTSpec, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        dense = functools.partial(nnx.Linear, kernel_init=lecun_normal, dtype=dtype, rngs=rngs)
         self.act = _ACTS[spec.act]
-        self.fc1 = nnx.Linear(spec.width, 4 * spec.width, **dense)
-        self.fc2 = nnx.Linear(4 * spec.width, spec.width, **dense)
+        self.fc1 = dense(spec.width, 4 * spec.width)
+        self.fc2 = dense(4 * spec.width, spec.width)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.fc2(self.act(self.fc1(x)))
@@ -176,14 +178,14 @@ class LowRankLinear(nnx.Linear):
     B starts at zero, so the layer starts as it would be without. The update is not scaled further.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, rank: int, dtype, rngs: nnx.Rngs):
+    def __init__(self, inputs: int, outputs: int, *, rank: int, dtype: DTypeLike, rngs: nnx.Rngs):
         super().__init__(inputs, outputs, kernel_init=lecun_normal, dtype=dtype, rngs=rngs)
         self.rank = rank
         if rank:
             self.lora_a = nnx.Param(lecun_normal(rngs.params(), (inputs, rank), jnp.float32))
             self.lora_b = nnx.Param(jnp.zeros((rank, outputs)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override] # no out_sharding
         y = super().__call__(x)
         if not self.rank:
             return y

@@ -51,7 +51,8 @@ class Cells:
           bool [B], False for a row that is not finite or is spread beyond float32. The other
           methods need all True.
         """
-        self._rows, self._counts = rows, None
+        self._rows = rows
+        self._counts: np.ndarray | None = None
         self._low = np.min(rows, axis=1, keepdims=True)
         self.high = np.max(rows, axis=1, keepdims=True)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from sbir_jax.ranking import ties
-from sbir_jax.ranking.metrics import NEVER, interpolated
+from sbir_jax.ranking.metrics import NEVER, Array, interpolated
 
 LEVELS = 100
 
@@ -61,8 +61,8 @@ class Sums:
 
 def sums(
     rule: str,
-    before: np.ndarray | None,
-    upto: np.ndarray | None,
+    before: Array,
+    upto: Array,
     relevant: np.ndarray,
     size: int,
 ) -> Sums:

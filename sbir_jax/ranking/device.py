@@ -28,6 +28,9 @@ _ROWS = 4096  # of a block, for each device
 _UNKNOWN_MIB = 256  # for a device that does not tell what it has, as CPUs
 _BEYOND = np.uint32(2**32 - 1)  # after every finite number in `_ordered`
 
+# What `_finish` returns.
+Found = tuple[jax.Array, jax.Array, jax.Array, dict[str, dict[str, jax.Array]]]
+
 
 def blocks(job: Job, progress: Callable[[Iterable], Iterable], *, mesh: Mesh) -> Iterator[Block]:
     """Ranks for all queries, a block at a time, in their order.
@@ -97,13 +100,13 @@ def blocks(job: Job, progress: Callable[[Iterable], Iterable], *, mesh: Mesh) ->
         return Block(nearest, distance, of, {})
 
     # One block is collected while the next is computed.
-    ahead = None
+    ahead: list[tuple[int, Any]] = []
     for start in progress(range(0, len(job.queries), rows)):
-        launched = (start, launch(start))
-        if ahead is not None:
-            yield collect(*ahead)
-        ahead = launched
-    yield collect(*ahead)
+        ahead.append((start, launch(start)))
+        if len(ahead) > 1:
+            yield collect(*ahead.pop(0))
+    for last in ahead:
+        yield collect(*last)
 
 
 def _sizes(job: Job, mesh: Mesh) -> tuple[int, int]:
@@ -133,7 +136,7 @@ def _free(mesh: Mesh) -> int:
 
 
 @functools.partial(jax.jit, static_argnames=("distance", "normalise"))
-def _compare(queries: jax.Array, gallery: jax.Array, *, distance: str, normalise: str):
+def _compare(queries: jax.Array, gallery: jax.Array, *, distance: str, normalise: str) -> jax.Array:
     """float32 [B, part of the gallery]."""
     x, y = (NORMALISE[normalise](side) for side in (queries, gallery))
     return distances.pairwise(x, y, distance)
@@ -161,7 +164,15 @@ class _Plan:
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "mesh"))
-def _finish(parts, copies, own, lists, *, plan: _Plan, mesh: Mesh):
+def _finish(
+    parts: list[jax.Array],
+    copies: jax.Array | None,
+    own: dict[str, jax.Array],
+    lists: dict[str, tuple[jax.Array, jax.Array]],
+    *,
+    plan: _Plan,
+    mesh: Mesh,
+) -> Found:
     """Whether the distances are finite [B], neighbours [B, top] and their distances, and of each
     relevance the scores [B] or the counts [B, M]; a copy on every device."""
     # Mapped by hand: XLA would gather all rows on every device to find their neighbours.
@@ -182,7 +193,7 @@ def _rank(
     lists: dict[str, tuple[jax.Array, jax.Array]],
     *,
     plan: _Plan,
-):
+) -> Found:
     """One device's share of `_finish`."""
     d = jnp.concatenate(parts, axis=1)[:, : plan.distinct]
     d = jnp.where(d == 0, 0.0, d)  # no -0.0, whose bits differ
@@ -190,7 +201,7 @@ def _rank(
         d = jnp.take(d, copies, axis=1)  # [B, G]
     finite = jnp.isfinite(jnp.max(d, axis=1) - jnp.min(d, axis=1))
     negated, nearest = jax.lax.top_k(-d, plan.top)  # equal values: lower index first
-    found = {}
+    found: dict[str, dict[str, jax.Array]] = {}
     if plan.relevance:
         keys = _ordered(d)
         # Integers without payload: on a CPU XLA sorts them 4 times as fast as floats.
@@ -215,7 +226,9 @@ def _ordered(x: jax.Array) -> jax.Array:
     return jnp.where(bits >> 31 == 1, ~bits, bits | np.uint32(2**31))
 
 
-def _items(row: jax.Array, starts: jax.Array, columns: jax.Array, width: int):
+def _items(
+    row: jax.Array, starts: jax.Array, columns: jax.Array, width: int
+) -> tuple[jax.Array, jax.Array]:
     """int32 [B, width], gallery rows of the lists `row`, then -1; and their numbers int32 [B]."""
     start = jnp.where(row < 0, 0, starts[row])
     lengths = jnp.where(row < 0, 0, starts[row + 1] - start)

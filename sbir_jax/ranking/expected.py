@@ -133,15 +133,15 @@ class _Groups:
     relevant: np.ndarray  # [B]
     size: int
 
-    def places(self, cut) -> np.ndarray:
+    def places(self, cut: int | np.ndarray) -> np.ndarray:
         """[B, M], the places m of the group up to rank `cut`, a number or [B, 1]."""
         return np.clip(cut - self.a, 0, self.n)
 
-    def hits(self, cut) -> np.ndarray:
+    def hits(self, cut: int | np.ndarray) -> np.ndarray:
         """[B]."""
         return np.sum(self.share * self.places(cut), axis=1)
 
-    def precisions(self, cut) -> np.ndarray:
+    def precisions(self, cut: int | np.ndarray) -> np.ndarray:
         """[B], the sum of the precisions."""
         m, slope = self.places(cut), (self.r - 1) / np.maximum(self.n - 1, 1)
         harmonic = _harmonic(self.size)
@@ -173,7 +173,7 @@ def _value(metric: Metric, groups: _Groups) -> np.ndarray:
         case "R-precision":
             total = groups.hits(relevant[:, None])
         case "P" if metric.over == "cut-R":
-            total = groups.hits(np.minimum(relevant, k)[:, None])
+            total = groups.hits(np.minimum(relevant, metric.cut)[:, None])
         case "P" | "recall":
             total = groups.hits(cut)
         case _:
@@ -188,7 +188,7 @@ def _first_relevant(groups: _Groups, k: int | None) -> np.ndarray:
     values = 1.0 / (a + 1) if k is None else (a < k).astype(np.float64)
     some = (groups.share[:, 0] > 0) & (r < n)
     kinds, inverse = np.unique(np.stack([a, n, r], axis=1)[some], axis=0, return_inverse=True)
-    means = [_mean_over_places(*map(int, kind), k) for kind in kinds]
+    means = [_mean_over_places(a, n, r, k) for a, n, r in kinds.tolist()]
     values[some] = np.array(means)[inverse.ravel()] if means else 0
     return np.where(groups.share[:, 0] > 0, values, 0)
 

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import jax
 import numpy as np
@@ -29,7 +30,10 @@ _ROWS = 1024  # of a block; NumPy's product of more is 2 % faster, of 256 it is 
 _BLOCKS_MIB = 192  # of the blocks of all threads, where they may take what they need
 _FEWEST = 64  # rows of such a block, however large the gallery
 
-_EDGES = {"before": "left", "upto": "right"}  # for `searchsorted`
+_EDGES: dict[str, Literal["left", "right"]] = {
+    "before": "left",
+    "upto": "right",
+}  # for `searchsorted`
 
 Rows = Callable[[slice], np.ndarray]  # some rows of a block to their distances, float32 [B, N]
 # Queries, and space that may take their distances, float32 [rows, N], to the rows of their block.
@@ -46,7 +50,9 @@ def blocks(job: Job, progress: Callable[[Iterable], Iterable]) -> Iterator[Block
     Raises:
       ValueError: a distance that is not finite.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     queries = len(job.queries)
     turns = -(-queries // (threads * _block_rows(job, threads)))
     rows = -(-queries // (threads * turns))  # so that all threads finish at about the same time
@@ -162,7 +168,9 @@ def _rank(job: Job, cut: slice, rows_of: Rows, cells: Cells) -> Block:
     rows = cut.stop - cut.start
     numbers = [of.counts[cut] for of in job.ranked.values()]
     items = [of.padded(cut, n.max()) for of, n in zip(job.ranked.values(), numbers, strict=True)]
-    counts = [{side: np.full(x.shape, NEVER, np.int32) for side in job.counted} for x in items]
+    counts: list[dict[str, np.ndarray]] = [
+        {side: np.full(x.shape, NEVER, np.int32) for side in job.counted} for x in items
+    ]
     nearest, distance = np.empty((rows, job.top), np.int32), np.empty((rows, job.top), np.float32)
     step = rows_together(job.size)
     for at in range(0, rows, step):

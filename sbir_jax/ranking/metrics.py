@@ -9,18 +9,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
 
 from sbir_jax.ranking.names import LARGEST_CUT, Metric
 
+Array = Any  # np.ndarray on the host, jax.Array inside jit
+
 NEVER = LARGEST_CUT + 1  # rank of a relevant item that was not found, and of padding
 
 
 def scores(
-    metrics: Sequence[Metric], ranks, relevant, size: int, xp: ModuleType
-) -> dict[str, np.ndarray | jax.Array]:
+    metrics: Sequence[Metric], ranks: Array, relevant: Array, size: int, xp: ModuleType
+) -> dict[str, Array]:
     """Scores a block of queries.
 
     Args:
@@ -42,10 +45,10 @@ def depth(metrics: Sequence[Metric]) -> int | None:
     """The deepest rank that the metrics look at; None for the whole ranking."""
     if any(metric.k is None or metric.kind == "AP-first" for metric in metrics):
         return None
-    return max((metric.k for metric in metrics), default=0)
+    return max((metric.cut for metric in metrics), default=0)
 
 
-def interpolated(ranks, relevant, levels: int, xp: ModuleType):
+def interpolated(ranks: Array, relevant: Array, levels: int, xp: ModuleType) -> Array:
     """Interpolated precision at recall 0, 1/levels, ..., 1: the largest at that recall or more.
 
     The i-th relevant item has recall i/R; i/R >= l/levels is decided in integers, since 0.1 * 3 is
@@ -70,49 +73,52 @@ def interpolated(ranks, relevant, levels: int, xp: ModuleType):
 class _Block:
     """What several metrics need of a block of queries, computed once."""
 
-    def __init__(self, ranks, relevant, size, xp, deepest):
+    def __init__(
+        self, ranks: Array, relevant: Array, size: int, xp: ModuleType, deepest: int | None
+    ):
         ranks = ranks[:, :deepest]  # ranks ascend: an item in the top K is among the first K
         if ranks.shape[1] == 0:
             ranks = xp.full((len(ranks), 1), NEVER, dtype=np.int32)
         self.ranks, self.relevant, self.size, self.xp = ranks, relevant, size, xp
         self.dtype = np.float64 if xp is np else np.float32
-        self._hits, self._sums = {}, {}
+        self._hits: dict[int, Array] = {}
+        self._sums: dict[int | None, Array] = {}
 
     @functools.cached_property
-    def precision(self):
+    def precision(self) -> Array:
         """[B, M], at the rank of each relevant item; 0 where it was not found."""
         found = self.xp.arange(1, self.ranks.shape[1] + 1, dtype=self.dtype)
         return self.xp.where(self.ranks < NEVER, found / self.ranks.astype(self.dtype), 0)
 
-    def hits(self, k: int):
+    def hits(self, k: int) -> Array:
         """[B], relevant items in the top k."""
         if k not in self._hits:
             self._hits[k] = (self.ranks[:, :k] <= k).sum(axis=1, dtype=np.int32)
         return self._hits[k]
 
-    def precision_in(self, k: int | None):
+    def precision_in(self, k: int | None) -> Array:
         """[B, M or k], precision with 0 for what is not in the top k."""
         if k is None:
             return self.precision
         return self.xp.where(self.ranks[:, :k] <= k, self.precision[:, :k], 0)
 
-    def precisions(self, k: int | None):
+    def precisions(self, k: int | None) -> Array:
         """[B], sum of the precisions in the top k."""
         if k not in self._sums:
             self._sums[k] = self.precision_in(k).sum(axis=1)
         return self._sums[k]
 
-    def share(self, count, metric: Metric):
+    def share(self, count: Array, metric: Metric) -> Array:
         """[B], count over the metric's divisor."""
         xp = self.xp
         if metric.over == "hits":
-            over = self.hits(metric.k)
+            over = self.hits(metric.cut)
         else:
             over = divisor(metric, self.relevant, self.size, xp)
         return xp.asarray(count, self.dtype) / xp.maximum(over, 1).astype(self.dtype)
 
 
-def divisor(metric: Metric, relevant, size: int, xp: ModuleType):
+def divisor(metric: Metric, relevant: Array, size: int, xp: ModuleType) -> Array:
     """[B], what divides the metric, of any kind that has a choice but `hits`; 0 without relevant
     items."""
     match metric.over:
@@ -121,7 +127,7 @@ def divisor(metric: Metric, relevant, size: int, xp: ModuleType):
         case "K":
             return xp.full_like(relevant, metric.k)
         case "min-N":
-            return xp.full_like(relevant, min(metric.k, size))
+            return xp.full_like(relevant, min(metric.cut, size))
         case "R":
             return relevant
     raise ValueError(f"{metric.name}: no divisor {metric.over!r}")
@@ -133,7 +139,7 @@ def ideal_gain(cut: int) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, cut + 2)))])
 
 
-def _value(metric: Metric, block: _Block):
+def _value(metric: Metric, block: _Block) -> Array:
     xp, k, ranks, relevant = block.xp, metric.k, block.ranks, block.relevant
     match metric.kind:
         case "AP":
@@ -143,7 +149,7 @@ def _value(metric: Metric, block: _Block):
         case "AP-first":
             return block.share(block.precision[:, :k].sum(axis=1), metric)
         case "AP-lecture":
-            missed = (relevant - block.hits(k)).astype(block.dtype) / k
+            missed = (relevant - block.hits(metric.cut)).astype(block.dtype) / k
             return block.share(block.precisions(k) + missed, metric)
         case "MAP@R":
             inside = xp.where(ranks <= relevant[:, None], block.precision, 0)
@@ -154,7 +160,7 @@ def _value(metric: Metric, block: _Block):
             cut = xp.minimum(relevant, k)
             return block.share((ranks[:, :k] <= cut[:, None]).sum(axis=1), metric)
         case "P" | "recall":
-            return block.share(block.hits(k), metric)
+            return block.share(block.hits(metric.cut), metric)
         case "acc":
             return (ranks[:, 0] <= k).astype(block.dtype)
         case "RR":
@@ -166,14 +172,14 @@ def _value(metric: Metric, block: _Block):
     raise ValueError(f"{metric.name}: no kind {metric.kind!r}")
 
 
-def _envelope(precision, xp: ModuleType):
+def _envelope(precision: Array, xp: ModuleType) -> Array:
     """[B, M], the running maximum from the right."""
     if xp is np:
         return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     return jax.lax.cummax(precision, axis=1, reverse=True)
 
 
-def _ndcg(block: _Block, k: int | None):
+def _ndcg(block: _Block, k: int | None) -> Array:
     xp, cut = block.xp, min(k or block.size, block.size)
     ranks = block.ranks[:, :cut]
     gain = xp.where(ranks <= cut, 1 / xp.log2(1 + ranks.astype(block.dtype)), 0).sum(axis=1)

@@ -39,6 +39,13 @@ class Metric:
     k: int | None
     over: str
 
+    @property
+    def cut(self) -> int:
+        """The cut-off of a kind that has one."""
+        if self.k is None:
+            raise MetricError(f"{self.name} has no cut-off")
+        return self.k
+
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:

@@ -231,8 +231,9 @@ def _distinct(gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         part = gallery[at : at + _HASHED] + np.float32(0)  # no -0.0, whose bits differ
         sums[at : at + _HASHED] = part.view(np.uint32).sum(axis=1, dtype=np.uint64)
     _, group, sizes = np.unique(sums, return_inverse=True, return_counts=True)
-    leader, first = np.arange(len(gallery)), {}
-    for row in np.flatnonzero(sizes[group] > 1):
+    leader = np.arange(len(gallery))
+    first: dict[bytes, int] = {}
+    for row in np.flatnonzero(sizes[group] > 1).tolist():
         content = (gallery[row] + np.float32(0)).tobytes()
         leader[row] = first.setdefault(hashlib.sha256(content).digest(), row)
     distinct, copies = np.unique(leader, return_inverse=True)

@@ -109,7 +109,8 @@ def by_matrix(matrix: np.ndarray) -> Relevance:
             "and 1"
         )
     queries, size = matrix.shape
-    return _lists(np.arange(queries), *np.nonzero(matrix), queries, size)
+    rows, columns = np.nonzero(matrix)
+    return _lists(np.arange(queries), rows, columns, queries, size)
 
 
 def by_pairs(

@@ -62,9 +62,10 @@ def summarise(
     if chance is None:
         chance = by_chance(scores.relevant, scores.gallery_size, scores.metrics)
     for row, name in enumerate(scores.metrics):
+        by_luck = chance[name]
         summary[name] = {
             "value": float(values[row].mean()),
-            "chance": None if chance[name] is None else float(chance[name][counted].mean()),
+            "chance": None if by_luck is None else float(by_luck[counted].mean()),
             "interval": spread[row],
             "class_mean": class_means[row],
             "class_interval": class_spread[row],

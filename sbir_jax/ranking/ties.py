@@ -19,14 +19,14 @@ import jax
 import numpy as np
 
 from sbir_jax.ranking import expected
-from sbir_jax.ranking.metrics import NEVER, scores
+from sbir_jax.ranking.metrics import NEVER, Array, scores
 from sbir_jax.ranking.names import Metric
 
 # What each rule reads of the two.
 RULES = {"pessimistic": ("upto",), "optimistic": ("before",), "expected": ("before", "upto")}
 
 
-def ranks(rule: str, before, upto, xp: ModuleType):
+def ranks(rule: str, before: Array, upto: Array, xp: ModuleType) -> Array:
     """Ranks of the relevant items.
 
     Args:
@@ -53,8 +53,8 @@ def ranks(rule: str, before, upto, xp: ModuleType):
 def score(
     rule: str,
     metrics: Sequence[Metric],
-    before: np.ndarray | None,
-    upto: np.ndarray | None,
+    before: Array,
+    upto: Array,
     relevant: np.ndarray,
     size: int,
 ) -> dict[str, np.ndarray]:
@@ -78,11 +78,11 @@ def score(
     return scores(metrics, ranks(rule, before, upto, np), relevant, size, np)
 
 
-def _least_after(x, xp: ModuleType):
+def _least_after(x: Array, xp: ModuleType) -> Array:
     if xp is np:
         return np.minimum.accumulate(x[:, ::-1], axis=1)[:, ::-1]
     return jax.lax.cummin(x, axis=1, reverse=True)
 
 
-def _most_before(x, xp: ModuleType):
+def _most_before(x: Array, xp: ModuleType) -> Array:
     return np.maximum.accumulate(x, axis=1) if xp is np else jax.lax.cummax(x, axis=1)

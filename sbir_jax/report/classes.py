@@ -25,18 +25,21 @@ def shown(values: np.ndarray) -> np.ndarray:
 
 
 @styled
-def bars(title: str, names: Sequence[str], values: np.ndarray, *, mean: float, x: str):
+def bars(
+    title: str, names: Sequence[str], values: np.ndarray, *, mean: float, x: str
+) -> Image.Image:
     """A bar a class, its number behind it, and a line at the mean; the first class on top."""
     figure = blank(1.1 + 0.24 * len(names))
     axes = figure.subplots()
     axes.set_title(title, loc="left")
     rows = np.arange(len(names))
     axes.barh(rows, np.nan_to_num(values), color=COLOURS[0], height=0.7)
-    for row, value in zip(rows, values, strict=True):
+    for row, value in enumerate(values):
         words = "none" if np.isnan(value) else f"{value:.3f}"
         halo = [patheffects.withStroke(linewidth=3, foreground="white")]  # over the mean's line
-        at = (np.nan_to_num(value) + 0.01, row)
-        axes.text(*at, words, va="center", fontsize=8.5, path_effects=halo)
+        axes.text(
+            np.nan_to_num(value) + 0.01, row, words, va="center", fontsize=8.5, path_effects=halo
+        )
     axes.axvline(mean, color="#1d2430", linewidth=1, linestyle=(0, (2, 2)))
     axes.set_yticks(rows, [short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -97,16 +97,22 @@ def retrieval_grid(
     return sheet
 
 
-def _checked_shape(queries, results, right, instance, query_names, result_names) -> tuple[int, int]:
+def _checked_shape(
+    queries: Sequence[np.ndarray] | np.ndarray,
+    results: np.ndarray,
+    right: np.ndarray | None,
+    instance: np.ndarray | None,
+    query_names: Sequence[str] | None,
+    result_names: Sequence[Sequence[str]] | None,
+) -> tuple[int, int]:
     if results.ndim != 5 or results.shape[2] != results.shape[3] or results.shape[4] != 3:
         raise ValueError(f"results has shape {results.shape}, expected [n, k, S, S, 3]")
     n, k = results.shape[:2]
     if not n or not k:
         raise ValueError(f"results has shape {results.shape}: nothing to show")
     for name, given in (("right", right), ("instance", instance)):
-        shape = np.shape(given)
-        if given is not None and shape != (n, k):
-            raise ValueError(f"{name} has shape {shape}, expected {(n, k)}")
+        if given is not None and np.shape(given) != (n, k):
+            raise ValueError(f"{name} has shape {np.shape(given)}, expected {(n, k)}")
     for name, given in (
         ("queries", queries),
         ("query_names", query_names),
@@ -122,7 +128,11 @@ def _checked_shape(queries, results, right, instance, query_names, result_names)
 
 def _picture(array: np.ndarray, side: int) -> Image.Image:
     image = Image.fromarray(np.asarray(array, np.uint8)).convert("RGB")
-    return image if image.size == (side, side) else image.resize((side, side), Image.LANCZOS)
+    return (
+        image
+        if image.size == (side, side)
+        else image.resize((side, side), Image.Resampling.LANCZOS)
+    )
 
 
 def _framed(photo: Image.Image, right: bool, exact: bool) -> Image.Image:
@@ -163,18 +173,18 @@ def _badge(shape: str, side: int) -> Image.Image:
             radius, angle = (0.47, 0.2)[i % 2], math.pi * (i / 5 - 0.5)
             corners.append((0.5 + radius * math.cos(angle), 0.53 + radius * math.sin(angle)))
         draw.polygon(at(*corners), fill=INSTANCE, outline=_INK, width=max(1, big // 24))
-        return image.resize((side, side), Image.LANCZOS)
+        return image.resize((side, side), Image.Resampling.LANCZOS)
     draw.ellipse((0, 0, big - 1, big - 1), fill=_PAPER)
     rim = big // 14
     colour = RIGHT if shape == "tick" else WRONG
     draw.ellipse((rim, rim, big - 1 - rim, big - 1 - rim), fill=colour)
-    pen = {"fill": _PAPER, "width": round(big / 8), "joint": "curve"}
+    line = functools.partial(draw.line, fill=_PAPER, width=round(big / 8), joint="curve")
     if shape == "tick":
-        draw.line(at((0.27, 0.53), (0.44, 0.69), (0.74, 0.34)), **pen)
+        line(at((0.27, 0.53), (0.44, 0.69), (0.74, 0.34)))
     else:
-        draw.line(at((0.32, 0.32), (0.68, 0.68)), **pen)
-        draw.line(at((0.68, 0.32), (0.32, 0.68)), **pen)
-    return image.resize((side, side), Image.LANCZOS)
+        line(at((0.32, 0.32), (0.68, 0.68)))
+        line(at((0.68, 0.32), (0.32, 0.68)))
+    return image.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def _legend(*, with_instance: bool, size: int) -> Image.Image:

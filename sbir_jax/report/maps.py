@@ -99,15 +99,22 @@ def figure_of(
         for c, colour in [(None, GREY), *zip(coloured, COLOURS, strict=False)]:
             at = places[rest if c is None else of == c]
             # Photos are filled with white: told apart by more than their corners.
-            fill = {"facecolors": "white"} if mark == "s" else {"facecolors": colour}
-            look = {"edgecolors": colour, "linewidths": 0.9, "alpha": 0.75}
-            axes.scatter(*at.T, marker=mark, s=size, **fill, **look)
+            axes.scatter(
+                at[:, 0],
+                at[:, 1],
+                marker=mark,
+                s=size,
+                facecolors="white" if mark == "s" else colour,
+                edgecolors=colour,
+                linewidths=0.9,
+                alpha=0.75,
+            )
     everywhere = np.concatenate([queries, photos])
     for c in coloured:
-        middle = np.median(everywhere[labels == c], axis=0)
+        x, y = np.median(everywhere[labels == c], axis=0)
         halo = [patheffects.withStroke(linewidth=3, foreground="white")]
         name = short(found.classes[c], 16)
-        axes.text(*middle, name, ha="center", va="center", weight="bold", path_effects=halo)
+        axes.text(x, y, name, ha="center", va="center", weight="bold", path_effects=halo)
     for mark, name, fill in (("o", query, "#1d2430"), ("s", "photo", "white")):
         axes.scatter([], [], marker=mark, facecolors=fill, edgecolors="#1d2430", label=name)
     figure.legend(loc="outside lower left", ncols=2, frameon=False)

@@ -135,7 +135,7 @@ def picture(
     """
     if image.width > _WIDEST:
         size = (_WIDEST, round(image.height * _WIDEST / image.width))
-        image = image.resize(size, Image.LANCZOS)
+        image = image.resize(size, Image.Resampling.LANCZOS)
     buffer, kind = io.BytesIO(), "jpeg" if photos else "png"
     options = {"quality": 85} if photos else {"optimize": True}
     image.convert("RGB").save(buffer, kind, **options)

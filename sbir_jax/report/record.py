@@ -98,7 +98,8 @@ def read_record(workdir: Path, evaluation: str = "") -> Record:
             f"--workdir={workdir}: no run there (no config.json); make one with "
             f"python launch.py train --config=FILE --workdir={workdir}"
         )
-    run, remarks = resolve(stored_config(workdir)), []
+    run = resolve(stored_config(workdir))
+    remarks: list[str] = []
     read = functools.partial(_read, remarks)
     entries = read(workdir / "results.json", _entries, {})
     if evaluation and evaluation not in entries:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from sbir_jax.data.images import Fit
 from sbir_jax.data.source import Dataset
 from sbir_jax.report.grids import retrieval_grid
 from sbir_jax.retrieved import Retrieved
@@ -39,7 +40,7 @@ def picture(
     found: Retrieved,
     rows: Sequence[int] | np.ndarray,
     *,
-    fit: str,
+    fit: Fit,
     title: str = "",
     side: int = _SIDE,
 ) -> Image.Image:
@@ -66,7 +67,8 @@ def picture(
 
 
 def _first(order: np.ndarray, counted: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    taken, rows = collections.Counter(), []
+    taken: collections.Counter[int] = collections.Counter()
+    rows: list[int] = []
     for row in order[counted[order]]:
         label = int(labels[row])
         if taken[label] < _OF_A_CLASS and len(rows) < count:

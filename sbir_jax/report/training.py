@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from sbir_jax.report import curves, page
@@ -60,8 +61,8 @@ def precision(record: Record, sheets: Sheets) -> Iterator[str]:
     levels = list(dict.fromkeys(row["level"] for row in record.curves))
     by_recall = [curves.precision(record.curves, level, "recall") for level in levels]
     by_rank = [curves.precision(record.curves, level, "rank") for level in levels]
-    axes = {"x": "recall", "y": "precision", "unit": True}
-    image = curves.lines("Interpolated precision at recall", by_recall, **axes)
+    lines = functools.partial(curves.lines, x="recall", y="precision", unit=True)
+    image = lines("Interpolated precision at recall", by_recall)
     words = "; ".join(
         f"{name}: {up[0]:.3f} at recall 0, {up[len(up) // 2]:.3f} at recall {x[len(x) // 2]:.2f}, "
         f"{up[-1]:.3f} at recall 1"
@@ -73,7 +74,7 @@ def precision(record: Record, sheets: Sheets) -> Iterator[str]:
         alt=f"Interpolated precision against recall. {words}.",
         caption="The largest precision at that recall or more, averaged over queries.",
     )
-    image = curves.lines("Precision and recall at each rank", by_rank, **axes)
+    image = lines("Precision and recall at each rank", by_rank)
     words = "; ".join(f"{name}: precision {up[0]:.3f} at rank 1" for name, _, up in by_rank)
     two = sheets.picture(
         "precision_and_recall",

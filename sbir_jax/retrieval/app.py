@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
@@ -23,6 +24,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sbir_jax import __version__
+from sbir_jax.data.images import MODALITIES, Modality
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders
 from sbir_jax.retrieval.engine import Engine, Query
@@ -74,14 +76,15 @@ class Server:
             Route("/api/metrics", self.metrics),
             Route("/api/openapi.json", self.openapi),
         ]
+        handlers: dict[Any, Any] = {
+            RequestError: _refused,
+            RetrievalError: _unanswered,
+            HTTPException: _http_error,
+        }
         self.app = Starlette(
             routes=routes,
             middleware=[Middleware(Guard, counts=self.counts, hosts=hosts)],
-            exception_handlers={
-                RequestError: _refused,
-                RetrievalError: _unanswered,
-                HTTPException: _http_error,
-            },
+            exception_handlers=handlers,
             lifespan=self._lifespan,
         )
 
@@ -189,12 +192,12 @@ class Server:
 
     def _pictured(self, body: bytes, request: Request) -> tuple[Query, int]:
         side = request.query_params.get("as", "sketch")
-        if side not in ("sketch", "photo"):
+        if side not in MODALITIES:
             raise RequestError(422, "as: expected sketch or photo")
         top = checked_top(request.query_params.get("top", "20"), self.limits)
         return self._square(read_picture(body, side, self.limits), side), top
 
-    def _square(self, pixels: np.ndarray, side: str) -> Query:
+    def _square(self, pixels: np.ndarray, side: Modality) -> Query:
         return Query(side, self.engine.encoders.square(pixels, side))
 
     def _found(self, matches: list[Match], top: int, started: float) -> Response:

@@ -157,9 +157,9 @@ class Encoders:
 
     def warm(self) -> None:
         """Compiles both encoders for every batch size."""
-        for side, channels in dual.CHANNELS.items():
+        for side in dual.MODALITIES:
             size = self.run.data.load_size
-            blank = np.full((size, size, channels), 255, np.uint8)
+            blank = np.full((size, size, dual.CHANNELS[side]), 255, np.uint8)
             for rows in self.batches:
                 self.embed([blank] * rows, side)
 

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ BATCHES = (1, 8)  # queries; each is compiled for
 class Query:
     """One query: a square of a side, uint8 [S, S, C], or the vector of a photo, float32 [D]."""
 
-    side: str
+    side: Literal["sketch", "photo", "vector"]
     value: np.ndarray
 
 
@@ -64,8 +65,9 @@ class Engine:
 
     async def stop(self) -> None:
         """Ends the worker; queries that wait are cancelled."""
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
         while not self._queue.empty():
             self._queue.get_nowait()[1].cancel()
         self._thread.shutdown()

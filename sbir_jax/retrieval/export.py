@@ -91,15 +91,15 @@ def load_exported(folder: str | Path) -> Exported:
     return Exported(about, **calls)
 
 
-def _program(encoders: Encoders, side: str) -> bytes:
+def _program(encoders: Encoders, side: str) -> bytearray:
     params, model_state = jax.tree.map(np.asarray, encoders.state)  # on no device: any will do
     size = encoders.run.data.image_size
 
     def embed(images: jax.Array) -> jax.Array:
         images = augment.resize(images, size)
         # Kept from being folded into each other, which rounds otherwise than the live encoders.
-        state = jax.lax.optimization_barrier((params, model_state))
-        return dual.apply_embed(encoders.graphdef, *state, images, side)
+        kept, rest = jax.lax.optimization_barrier((params, model_state))
+        return dual.apply_embed(encoders.graphdef, kept, rest, images, side)
 
     (batch,) = jax.export.symbolic_shape("b")
     square = (encoders.run.data.load_size,) * 2

@@ -55,9 +55,9 @@ class Rate:
 class Counts:
     """Answers by route and status, and how long those of a route took, for `/api/metrics`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.answers: collections.Counter[tuple[str, int]] = collections.Counter()
-        self.seconds: collections.Counter[str] = collections.Counter()
+        self.seconds: dict[str, float] = collections.defaultdict(float)
         self.within: collections.Counter[tuple[str, float]] = collections.Counter()
 
     def add(self, route: str, status: int, seconds: float) -> None:

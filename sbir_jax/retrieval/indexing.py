@@ -185,7 +185,7 @@ def _read(file: File, encoders: Encoders, known: Known, out: Path) -> _Read | Ba
         least = max(2 * encoders.run.data.load_size, THUMBNAIL)
         pixels = read_image(data, "photo", min_side=least)
     except OSError as error:
-        return Bad(str(path), error.strerror)
+        return Bad(str(path), error.strerror or str(error))
     except BadImage as error:
         return Bad(str(path), str(error))
     small = Image.fromarray(pixels)

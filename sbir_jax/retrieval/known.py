@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class Known:
             if source is not None:
                 self.add(source.items, source.vectors)
 
-    def add(self, items: Sequence[Item], vectors: Sequence[np.ndarray]) -> None:
+    def add(self, items: Sequence[Item], vectors: Iterable[np.ndarray]) -> None:
         for item, vector in zip(items, vectors, strict=True):
             self.rows[item.id] = vector
             self.items[File(item.root, item.path, item.size, item.modified)] = item

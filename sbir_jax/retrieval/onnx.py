@@ -7,6 +7,7 @@ and not written if its vectors are not those of the encoders.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import logging
@@ -22,6 +23,7 @@ import numpy as np
 from jax.extend.core import Jaxpr, Literal
 
 from sbir_jax.data import augment
+from sbir_jax.data.images import Modality
 from sbir_jax.models import dual
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders
@@ -72,7 +74,7 @@ def export_onnx(encoders: Encoders, out: str | Path) -> float:
     return largest
 
 
-def traced(encoders: Encoders, side: str, rows: Any) -> Any:
+def traced(encoders: Encoders, side: Modality, rows: Any) -> Any:
     """The embedding of one side as a jaxpr of primitives alone: uint8 [rows, S, S, C] in.
 
     What jax2onnx is given in place of the model: its stand-ins for the layers of Flax refuse
@@ -91,7 +93,7 @@ def traced(encoders: Encoders, side: str, rows: Any) -> Any:
     return jax.make_jaxpr(lambda images: _evaluated(whole.jaxpr, whole.consts, [images]))(shape)
 
 
-def _converted(encoders: Encoders, side: str) -> bytes:
+def _converted(encoders: Encoders, side: Modality) -> bytes:
     with _quiet():
         try:
             from jax2onnx import to_onnx
@@ -117,7 +119,7 @@ def _converted(encoders: Encoders, side: str) -> bytes:
             raise RetrievalError(f"{side}: jax2onnx cannot convert it ({reason})") from error
 
 
-def _difference(encoders: Encoders, side: str, program: bytes) -> float:
+def _difference(encoders: Encoders, side: Modality, program: bytes) -> float:
     """The largest difference of an element between onnxruntime and JAX, on random squares."""
     try:
         import onnxruntime
@@ -149,7 +151,7 @@ def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], given: Sequence[Any]) -> lis
     for eqn in jaxpr.eqns:
         values = [of.val if isinstance(of, Literal) else known[of] for of in eqn.invars]
         if eqn.primitive.name in _INLINED:
-            inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+            inner: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
             found = _evaluated(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
         elif eqn.primitive is jax.lax.reduce_window_max_p:
             found = [_pooled(*values, **eqn.params)]
@@ -160,7 +162,15 @@ def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], given: Sequence[Any]) -> lis
     return [of.val if isinstance(of, Literal) else known[of] for of in jaxpr.outvars]
 
 
-def _pooled(x, *, window_dimensions, window_strides, padding, base_dilation, window_dilation):
+def _pooled(
+    x: jax.Array,
+    *,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    base_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+) -> jax.Array:
     if set((*base_dilation, *window_dilation)) != {1}:
         raise RetrievalError("pooling with holes has no ONNX form here")
     for axis, pads in enumerate(padding):
@@ -170,12 +180,11 @@ def _pooled(x, *, window_dimensions, window_strides, padding, base_dilation, win
         x = jnp.concatenate([sides[0], x, sides[1]], axis) if any(pads) else x
     # One more than the last first position of a window.
     ends = [at - window + 1 for at, window in zip(x.shape, window_dimensions, strict=True)]
-    found = None
+    shifted = []
     for shift in itertools.product(*map(range, window_dimensions)):
         stops = [end + by for end, by in zip(ends, shift, strict=True)]
-        shifted = jax.lax.slice(x, shift, stops, window_strides)
-        found = shifted if found is None else jnp.maximum(found, shifted)
-    return found
+        shifted.append(jax.lax.slice(x, shift, stops, window_strides))
+    return functools.reduce(jnp.maximum, shifted)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,7 @@ from sbir_jax.retrieval.store import Store
 _TILE = 128
 
 
-def encoders_of(index: Store, workdir: str | Path = "", **options) -> Encoders:
+def encoders_of(index: Store, workdir: str | Path = "", **options: Any) -> Encoders:
     """The encoders that an index was made with.
 
     Args:

@@ -112,7 +112,17 @@ def _coded(vectors: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray | N
 
 
 @functools.partial(jax.jit, static_argnames="method")
-def _merge(scores, rows, queries, codes, scale, start, count, *, method: str):
+def _merge(
+    scores: jax.Array,
+    rows: jax.Array,
+    queries: jax.Array,
+    codes: jax.Array,
+    scale: jax.Array | None,
+    start: int,
+    count: int,
+    *,
+    method: str,
+) -> tuple[jax.Array, jax.Array]:
     """The best of those found so far, [q, top], and of one more block, codes [B, ...]."""
     if method == "binary":
         # Query by query: [q, B, bytes] at once takes five times as long on a CPU.

@@ -12,14 +12,14 @@ import uvicorn
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.app import Server
 from sbir_jax.retrieval.encoders import Encoders
-from sbir_jax.retrieval.index import Index
 from sbir_jax.retrieval.requests import Limits
+from sbir_jax.retrieval.store import Store
 
 _CONNECTIONS = 128  # open at a time; each may hold a body of `Limits.body_bytes`
 
 
 def run(
-    index: Index,
+    index: Store,
     encoders: Encoders,
     *,
     host: str,

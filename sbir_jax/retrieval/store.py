@@ -22,14 +22,18 @@ class Store(Protocol):
     """An index that can be searched.
 
     Attributes:
-      name: how messages call it; holds no password.
       manifest: as in `manifest.json`.
-      methods: ways to search, the exact one first.
     """
 
-    name: str
     manifest: dict[str, Any]
-    methods: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """How messages call it; holds no password."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Ways to search, the exact one first."""
 
     def __len__(self) -> int:
         """Photos."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from sbir_jax.cli import Flag, Given, UsageError, Verb, make_directory
 from sbir_jax.config import default_config, resolve
@@ -58,7 +59,7 @@ def _evaluate_embeddings(given: Given, overrides: list[str]) -> None:
             )
     settings = resolve(override(default_config(), overrides)).eval
     names = ("query_labels", "gallery_labels", "relevance", "seen_gallery", "trec")
-    files = {name: Path(given[name]) if given[name] else None for name in names}
+    files: dict[str, Any] = {name: Path(given[name]) if given[name] else None for name in names}
     depth, out = _trec_depth(given), Path(given["out"] or "evaluation")
     make_directory("out", out)
     make_directory("trec", files["trec"])

@@ -20,9 +20,9 @@ def report(given: Given, _overrides: list[str]) -> None:
     """Write one HTML page about a run, or about several beside each other, with its pictures."""
     if given["map"] not in _MAPS:
         raise UsageError(f"--map={given['map']}: {nearest(str(given['map']), _MAPS)}")
-    evaluation = str(given["evaluation"])
+    evaluation = given["evaluation"]
     if given["workdirs"]:
-        names = [name.strip() for name in str(given["workdirs"]).split(",")]
+        names = [name.strip() for name in given["workdirs"].split(",")]
         if not all(names):
             raise UsageError(
                 f"--workdirs={given['workdirs']}: expected directories, as in runs/a,runs/b"
@@ -30,14 +30,14 @@ def report(given: Given, _overrides: list[str]) -> None:
         runs.ready_libraries()
         from sbir_jax.report.several import write_comparison
 
-        out = Path(str(given["out"]))
+        out = Path(given["out"])
         written = write_comparison([*map(Path, names)], out, evaluation=evaluation)
     else:
         workdir = workdir_of(given)
         runs.ready_libraries()
         from sbir_jax.report.one import write_report
 
-        written = write_report(workdir, evaluation=evaluation, method=str(given["map"]))
+        written = write_report(workdir, evaluation=evaluation, method=given["map"])
     print(f"wrote {written} and its pictures")
 
 

@@ -26,7 +26,7 @@ def index(given: Given, words: list[str]) -> None:
         from sbir_jax.retrieval.index import Index
         from sbir_jax.retrieval.indexing import remove
 
-        gone = remove(Index.open(out), str(given["remove"]))
+        gone = remove(Index.open(out), given["remove"])
         print(f"{out}: {gone:,} photos removed")
         return
     workdir, checkpoint = workdir_of(given), runs.checkpoint(given)
@@ -37,7 +37,7 @@ def index(given: Given, words: list[str]) -> None:
     encoders = load_encoders(workdir, checkpoint=checkpoint)
     print(f"encoders: {encoders}; {encoders.dim} dimensions", flush=True)
     try:
-        report = update(str(given["photos"]), encoders, out)
+        report = update(given["photos"], encoders, out)
     except OSError as error:  # the disk is full, say: what is done stays, and is gone on from
         raise RetrievalError(f"{out}: cannot be written: {error.strerror}") from error
     for file in report.bad[:_SHOWN_BAD]:
@@ -48,7 +48,7 @@ def index(given: Given, words: list[str]) -> None:
 
 
 def _push(given: Given) -> None:
-    folder, to = indices.path(given, "index", "the directory of an index"), str(given["to"])
+    folder, to = indices.path(given, "index", "the directory of an index"), given["to"]
     from sbir_jax.retrieval.store import is_database
 
     if not is_database(to) and not to.endswith(".parquet"):
@@ -66,7 +66,7 @@ def _push(given: Given) -> None:
         return
     from sbir_jax.retrieval.postgres import push
 
-    name = str(given["name"])
+    name = given["name"]
     done = push(source, to, name)
     print(f"{name}: {len(source):,} photos {'pushed' if done else 'are there already'}")
 
@@ -75,7 +75,7 @@ def search(given: Given, files: list[str]) -> None:
     """Find the photos of an index nearest to sketches or to other photos."""
     indices.path(given, "index", "the directory of an index")
     side, method = indices.one_of(given, "as", _SIDES), indices.method(given)
-    top, label = indices.number(given, "top", low=1, high=10_000), str(given["label"])
+    top, label = indices.number(given, "top", low=1, high=10_000), given["label"]
     if not files:
         raise UsageError("no queries; name sketch files: search --index=DIR sketch.png")
     for file in files:
@@ -109,7 +109,7 @@ def search(given: Given, files: list[str]) -> None:
     if given["out"]:
         from sbir_jax.retrieval.queries import picture
 
-        out = Path(str(given["out"]))
+        out = Path(given["out"])
         rows, columns = found[:_GRID_ROWS], min(top, _GRID_COLUMNS)
         grid = picture(index, names, squares, [matches[:columns] for matches in rows], side)
         try:

@@ -24,7 +24,7 @@ def serve(given: Given, _words: list[str]) -> None:
     from sbir_jax.retrieval.serving import run
 
     index, encoders = indices.opened(given, batches=BATCHES, mesh=one_device())
-    run(index, encoders, host=str(given["host"]), port=port, line=line, rate=rate, method=method)
+    run(index, encoders, host=given["host"], port=port, line=line, rate=rate, method=method)
 
 
 def export(given: Given, _words: list[str]) -> None:

@@ -30,7 +30,7 @@ def show(given: Given, overrides: list[str]) -> None:
     before = config.to_dict()
     run = resolve(override(config, overrides))
     if given["batch"]:
-        _show_batch(run, str(given["out"]) or "batch.png", str(given["step"]) or "0")
+        _show_batch(run, given["out"] or "batch.png", given["step"] or "0")
     else:
         print(settings_table(before, dataclasses.asdict(run)))
 

@@ -19,7 +19,7 @@ def sweep(given: Given, overrides: list[str]) -> None:
     if given["dry_run"]:
         outcomes = stored_outcomes(workdir)
         for point in points:
-            done = is_finished(point, workdir, outcomes, evaluate=bool(given["evaluate"]))
+            done = is_finished(point, workdir, outcomes, evaluate=given["evaluate"])
             print(f"{point.name}: {'finished' if done else 'to do'}: {' '.join(point.tokens)}")
         print(f"{len(points)} runs; nothing was written")
         return
@@ -28,7 +28,7 @@ def sweep(given: Given, overrides: list[str]) -> None:
     runs.draw_demo_once(points[0].run)
     execute = subprocesses(runs.CONFIGS.parent / "launch.py", given["config"], overrides)
     with only_run_in(workdir):
-        run_sweep(points, workdir, execute, evaluate=bool(given["evaluate"]))
+        run_sweep(points, workdir, execute, evaluate=given["evaluate"])
 
 
 VERBS = {

@@ -40,20 +40,20 @@ def train(given: Given, overrides: list[str]) -> None:
     runs.ready_libraries(given["compile_cache"])
     from sbir_jax import hosts
 
-    source = {"source": Path(str(given["from"]))} if given["from"] else {}
+    source = Path(given["from"]) if given["from"] else None
     with hosts.together(where):
         if hosts.is_first():
             runs.draw_demo_once(run)
         hosts.wait("the dataset is there")
         from sbir_jax.train import train as train_run
 
-        summary = train_run(run, workdir, profile=profile, **source)
+        summary = train_run(run, workdir, profile=profile, source=source)
         if "train_seconds" in summary and not given["no_report"]:
             report.at_the_end(run, workdir)
 
 
 def _stored_elsewhere(given: Given, workdir: Path) -> ConfigDict:
-    source = Path(str(given["from"]))
+    source = Path(given["from"])
     if given["config"]:
         raise UsageError("--config and --from: train takes one of them, not both")
     if source.resolve() == workdir.resolve():
@@ -79,7 +79,7 @@ def _try_out(run: RunConfig, given: Given) -> None:
             prepare("demo", data_dir=folder, quiet=True)
         from sbir_jax.dry_run import dry_run
 
-        dry_run(run, Path(str(given["workdir"])) if given["workdir"] else None)
+        dry_run(run, Path(given["workdir"]) if given["workdir"] else None)
 
 
 def _span(text: str) -> tuple[int, int]:
