@@ -78,7 +78,7 @@ def test_the_step_is_compiled_once_and_a_validation_once(tiny_data, tmp_path, me
             train(tiny_run(tiny_data), tmp_path, mesh=mesh)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert compiled["jit(step)"] == 1
+    assert compiled["jit(several)"] == 1
     assert compiled["jit(embed)"] == 2
     assert at_write[("val", 2)] == at_write[("val", 6)]
 
