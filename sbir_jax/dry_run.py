@@ -77,7 +77,8 @@ def _look(plan: Plan) -> dict[str, Any]:
         losses += jax.device_get(metrics["loss"]).tolist()
         seconds = (time.perf_counter() - started) / together(0)
     shown = ", ".join(f"{loss:.4f}" for loss in losses)
-    print(f"{len(losses)} steps on this: loss {shown}; the last took {seconds:.3f} s")
+    on = "this batch" if together(0) == 1 else "these batches"
+    print(f"{len(losses)} steps on {on}: loss {shown}; the last took {seconds:.3f} s")
     usage = device_memory.usage(plan.mesh.local_devices)
     if "perf/memory_peak_mib" in usage:
         print(f"memory at most: {usage['perf/memory_peak_mib']:,.0f} MiB")
@@ -90,7 +91,7 @@ def _look(plan: Plan) -> dict[str, Any]:
 
 
 def _batches(count: int) -> str:
-    return "one batch" if count == 1 else f"{count} batches of one dispatch, each"
+    return "one batch" if count == 1 else f"{count} batches of one dispatch"
 
 
 def parameters_by_part(plan: Plan) -> dict[str, tuple[int, int]]:
