@@ -23,9 +23,9 @@ class TrainConfig:
     )
     steps_per_dispatch: int = setting(
         1,
-        "steps sent to the device together, as one program that loops over them: for accelerators "
-        "and models so small that sending takes as long as a step. On CPUs it is slower, with "
-        "convolutions 30 times",
+        "steps sent to the device together, as one program that loops over them: for accelerators, "
+        "and models so small that sending takes as long as a step. On CPUs convolutions in a loop "
+        "are about 20 times slower",
         low=1,
         high=1 << 10,
     )
