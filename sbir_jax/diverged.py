@@ -13,6 +13,7 @@ from sbir_jax.batch_sheet import draw_views, views_of
 from sbir_jax.config import RunConfig
 from sbir_jax.data.pipeline import images_of
 from sbir_jax.data.resident import Split
+from sbir_jax.dispatch import one
 
 _SIDES = ("sketch", "photo")
 
@@ -20,9 +21,10 @@ _SIDES = ("sketch", "photo")
 def dump_batch(
     run: RunConfig,
     workdir: Path,
-    step: int,
     resident: dict[str, jax.Array | Split],
-    batch: dict[str, Any],
+    batches: dict[str, Any],
+    step: int,
+    place: int,
     *,
     classes: Sequence[str],
 ) -> Path | None:
@@ -35,16 +37,18 @@ def dump_batch(
     Args:
       run: settings.
       workdir: of the run.
-      step: counted from 1.
       resident: of the feed.
-      batch: of that step.
+      batches: of the dispatch that took it, [n, B, ...].
+      step: counted from 1.
+      place: of the step among those of the dispatch, from 0.
       classes: names by label.
 
     Returns:
       The folder; None where this process does not hold the whole batch, or has no room for it.
     """
-    if not all(x.is_fully_addressable for x in jax.tree.leaves(batch)):
+    if not all(x.is_fully_addressable for x in jax.tree.leaves(batches)):
         return None
+    batch = one(batches, place)
     read = images_of(resident, batch)
     views, ids = views_of(run, step, resident, batch)
     arrays: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A dry run: all that training would meet at its start, two steps of it, and nothing written."""
+"""A dry run: all that training would meet at its start, two dispatches, and nothing written."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from sbir_jax.plan import Plan, compiled_step, make_plan, opened
 from sbir_jax.start import first_state
 from sbir_jax.workdir import check_same_run
 
-_STEPS = 2  # the first pays for what is done once
+_TIMES = 2  # the first pays for what is done once
 
 
 def dry_run(
     run: RunConfig, workdir: Path | None = None, *, mesh: Mesh | None = None
 ) -> dict[str, Any]:
     """Prints what a run would be, and takes two steps on its first batch.
+
+    With `config.train.steps_per_dispatch`, twice as many steps as go together, on their batches.
 
     Images are read as they are needed, whatever `config.data.cache` says, since a cache would be
     written.
@@ -53,10 +55,11 @@ def dry_run(
 
 def _look(plan: Plan) -> dict[str, Any]:
     started = time.perf_counter()
-    batch = next(plan.feed.batches(0, 1))
-    print(f"one batch, read in {time.perf_counter() - started:.2f} s:")
+    together = plan.dispatches.together
+    batch = next(plan.feed.batches(0, together(0), together=together))
+    print(f"{_batches(together(0))}, read in {time.perf_counter() - started:.2f} s:")
     for path, x in by_path(batch).items():
-        print(f"  {path:<28}{x.dtype}{list(x.shape)}")
+        print(f"  {path:<28}{x.dtype}{list(x.shape[1:])}")
     parts = parameters_by_part(plan)
     print("parameters:")
     for part, (count, trained) in parts.items():
@@ -65,16 +68,17 @@ def _look(plan: Plan) -> dict[str, Any]:
     state, origin, _ = first_state(plan.run, plan.init, plan.like)
     held = sum(x.nbytes for x in jax.tree.leaves(state))
     print(f"{origin}; parameters, optimiser and the rest of the state are {held / 2**20:,.1f} MiB")
-    step, _, words = compiled_step(plan, batch)
+    step, _, words = compiled_step(plan, batch, 0)
     print(words)
     losses = []
-    for _ in range(_STEPS):
+    for _ in range(_TIMES):
         started = time.perf_counter()
         state, metrics = step(state, plan.feed.resident, batch)
-        losses.append(float(jax.device_get(metrics["loss"])))
-        seconds = time.perf_counter() - started
+        losses += jax.device_get(metrics["loss"]).tolist()
+        seconds = (time.perf_counter() - started) / together(0)
     shown = ", ".join(f"{loss:.4f}" for loss in losses)
-    print(f"{_STEPS} steps on this batch: loss {shown}; the last took {seconds:.3f} s")
+    on = "this batch" if together(0) == 1 else "these batches"
+    print(f"{len(losses)} steps on {on}: loss {shown}; the last took {seconds:.3f} s")
     usage = device_memory.usage(plan.mesh.local_devices)
     if "perf/memory_peak_mib" in usage:
         print(f"memory at most: {usage['perf/memory_peak_mib']:,.0f} MiB")
@@ -84,6 +88,10 @@ def _look(plan: Plan) -> dict[str, Any]:
     )
     counts = {part: count for part, (count, _) in parts.items()}
     return {"loss": losses, "s_per_step": seconds, "parameters": counts}
+
+
+def _batches(count: int) -> str:
+    return "one batch" if count == 1 else f"{count} batches of one dispatch"
 
 
 def parameters_by_part(plan: Plan) -> dict[str, tuple[int, int]]:

@@ -24,8 +24,8 @@ class Interrupts:
     """Within the block, the first SIGTERM or SIGINT is remembered and the second raises.
 
     Signals reach the main thread only; elsewhere the block changes nothing. Processes that train
-    together (`agree`) must all stop after the same step: there a SIGTERM to any of them is passed
-    on by JAX's preemption service, and Ctrl-C stops at once.
+    together (`agree`) must all stop after the same dispatch: there a SIGTERM to any of them is
+    passed on by JAX's preemption service, and Ctrl-C stops at once.
     """
 
     def __init__(self, *, agree: Callable[[int], bool] | None = None) -> None:
@@ -34,9 +34,12 @@ class Interrupts:
         self._enabled = agree is None and threading.current_thread() is threading.main_thread()
         self._before: dict[int, Any] = {}
 
-    def asks(self, step: int) -> bool:
-        """Whether to stop after `step`; to be called at every step."""
-        if self._agree is not None and self._agree(step):
+    def asks(self, number: int) -> bool:
+        """Whether to stop here; to be called after every dispatch, with its number.
+
+        Numbers start at 1 and leave none out: processes agree to stop at one to come.
+        """
+        if self._agree is not None and self._agree(number):
             self.asked = signal.SIGTERM
         return self.asked is not None
 

@@ -21,6 +21,7 @@ from sbir_jax.compile import advice, check_fits, compile_ahead, flops
 from sbir_jax.config import ConfigError, RunConfig, duration_steps
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
+from sbir_jax.dispatch import Dispatches
 from sbir_jax.evaluate import Evaluator
 from sbir_jax.models import dual
 from sbir_jax.optim import everything
@@ -47,6 +48,7 @@ class Plan:
       init: draws a first state.
       like: that state as shapes, where every array is to live.
       evaluator: of the validation split.
+      dispatches: which steps are sent to the devices together.
     """
 
     run: RunConfig
@@ -62,6 +64,7 @@ class Plan:
     init: Callable[[], TrainState]
     like: TrainState
     evaluator: Evaluator
+    dispatches: Dispatches
 
     def __str__(self) -> str:
         index = {side: self.dataset.index("train", side) for side in dual.MODALITIES}
@@ -115,6 +118,9 @@ def make_plan(run: RunConfig, dataset: Dataset, mesh: Mesh) -> Plan:
             ("optim.warmup", run.optim.warmup),
         )
     }
+    eval_every = max(1, every["train.eval_every"])
+    dispatches = Dispatches(total, eval_every, run.train.steps_per_dispatch)
+    dispatches.check()
     schedule = optim.make_schedule(
         run.optim, warmup_steps=min(every["optim.warmup"], total - 1), total_steps=total
     )
@@ -132,7 +138,7 @@ def make_plan(run: RunConfig, dataset: Dataset, mesh: Mesh) -> Plan:
         feed=feed,
         total=total,
         log_every=max(1, every["train.log_every"]),
-        eval_every=max(1, every["train.eval_every"]),
+        eval_every=eval_every,
         # Asked for one by one in the loop, they would wait for the steps in flight.
         rates=np.asarray(jax.vmap(schedule)(np.arange(total))),
         optimizer=optimizer,
@@ -140,6 +146,7 @@ def make_plan(run: RunConfig, dataset: Dataset, mesh: Mesh) -> Plan:
         init=init,
         like=sharding.shapes_of(mesh, init, fsdp=run.train.fsdp),
         evaluator=evaluator,
+        dispatches=dispatches,
     )
 
 
@@ -156,11 +163,17 @@ def _check_negatives(run: RunConfig, dataset: Dataset) -> None:
         )
 
 
-def compiled_step(plan: Plan, batch: dict[str, Any]) -> tuple[Callable, float, str]:
+def compiled_step(plan: Plan, batches: dict[str, Any], taken: int) -> tuple[Callable, float, str]:
     """The train step, compiled before the first one, so that the log tells compiling from training.
 
+    Args:
+      plan: of the run.
+      batches: of one dispatch, [n, B, ...].
+      taken: steps of the run that have been; all programs of the others are compiled.
+
     Returns:
-      The step, the seconds that its arithmetic takes at the devices' peak, and a line about it.
+      The steps of a dispatch, as `make_train_step` makes them of stacked batches; the seconds that
+      the arithmetic of one step takes at the devices' peak; and a line about them.
 
     Raises:
       DoesNotFit: the devices have too little memory.
@@ -171,19 +184,37 @@ def compiled_step(plan: Plan, batch: dict[str, Any]) -> tuple[Callable, float, s
     in_steps = dataclasses.replace(run, loss=loss)
 
     make = functools.partial(
-        make_train_step, graphdef=plan.graphdef, optimizer=plan.optimizer, like=plan.like
+        make_train_step,
+        graphdef=plan.graphdef,
+        optimizer=plan.optimizer,
+        like=plan.like,
+        stacked=True,
     )
 
-    arguments = plan.like, plan.feed.resident, batch
-    compiled = compile_ahead(make(in_steps), *arguments)
-    work = compiled.flops
+    def arguments(count: int) -> tuple:
+        def stack(x: jax.Array) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype, sharding=x.sharding)
+
+        return plan.like, plan.feed.resident, jax.tree.map(stack, batches)
+
+    step = make(in_steps)
+    programs = {n: compile_ahead(step, *arguments(n)) for n in plan.dispatches.sizes(taken)}
+    largest = next(iter(programs.values()))
+    work = largest.flops  # of one step, since a loop's body is counted once
     if run.train.chunk or run.model.remat != "none":  # what is computed again is not counted
         model = dataclasses.replace(run.model, remat="none")
         train = dataclasses.replace(run.train, chunk=0)
         whole = dataclasses.replace(in_steps, model=model, train=train)
         graphdef = dual.define(model, image_size=run.data.image_size)
-        work = flops(make(whole, graphdef=graphdef), *arguments)
+        work = flops(make(whole, graphdef=graphdef), *arguments(1))
     s_at_peak, peak = seconds_at_peak(work, mesh, run.model.dtype)
     device = mesh.local_devices[0]
-    check_fits(compiled.need, device_memory.room(device), advice=advice(run, devices=mesh.size))
-    return compiled.call, s_at_peak, f"the step: {compiled}, {work / 1e9:,.1f} GFLOP; peak {peak}"
+    for compiled in programs.values():
+        check_fits(compiled.need, device_memory.room(device), advice=advice(run, devices=mesh.size))
+
+    def call(state: TrainState, resident: dict, batches: dict) -> tuple[TrainState, dict]:
+        return programs[len(batches["sketch"])].call(state, resident, batches)
+
+    told = [f"{f'{n} steps' if n > 1 else 'the step'}: {of}" for n, of in programs.items()]
+    each = " a step" if run.train.steps_per_dispatch > 1 else ""
+    return call, s_at_peak, f"{'; '.join(told)}, {work / 1e9:,.1f} GFLOP{each}; peak {peak}"

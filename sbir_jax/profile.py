@@ -28,14 +28,14 @@ def check_span(span: Span | None, *, start: int, total: int) -> None:
 class Profile:
     """Traces the steps of `span` into `workdir/profile`; without a span it does nothing.
 
-    Call `before` and `after` around each step. The devices are waited for at both ends, so that
-    the trace holds these steps whole and no others.
+    Call `before` and `after` around each dispatch. The devices are waited for at both ends, so that
+    the trace holds these steps whole, and no others than are sent together with them.
     """
 
     def __init__(self, span: Span | None, workdir: Path, *, note: Callable[[str], None]) -> None:
         self._first, self._last = span or (0, 0)
         self._folder, self._note = workdir / "profile", note
-        self._running = False
+        self._running, self._begun = False, 0
         self._mark: Any = None
 
     def __enter__(self) -> Profile:
@@ -46,28 +46,29 @@ class Profile:
             self._mark.__exit__(None, None, None)
             self._stop()
 
-    def before(self, step: int, state: Any) -> None:
-        """Step number `step` is about to be sent to the devices, on `state`."""
-        if not self._first <= step <= self._last:
+    def before(self, steps: range, state: Any) -> None:
+        """These steps are about to be sent to the devices together, on `state`."""
+        if steps[-1] < self._first or self._last < steps[0]:
             return
-        if step == self._first:
+        if not self._running:
             jax.block_until_ready(state)
             jax.profiler.start_trace(self._folder)
-            self._running = True
-        self._mark = jax.profiler.StepTraceAnnotation("train", step_num=step)
+            self._running, self._begun = True, steps[0]
+        self._mark = jax.profiler.StepTraceAnnotation("train", step_num=steps[0])
         self._mark.__enter__()
 
-    def after(self, step: int, state: Any) -> None:
-        """Step number `step` was sent, and gives `state`."""
+    def after(self, steps: range, state: Any) -> None:
+        """These steps were sent, and give `state`."""
         if not self._running:
             return
-        if step == self._last:
+        over = self._last <= steps[-1]
+        if over:
             jax.block_until_ready(state)
         self._mark.__exit__(None, None, None)
-        if step == self._last:
+        if over:
             self._stop()
             self._note(
-                f"steps {self._first} to {self._last} are traced in {self._folder}; to look: "
+                f"steps {self._begun} to {steps[-1]} are traced in {self._folder}; to look: "
                 f"pip install xprof && xprof --logdir={self._folder} --port=8791"
             )
 

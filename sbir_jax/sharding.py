@@ -25,9 +25,9 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
-def split(mesh: Mesh) -> NamedSharding:
-    """First axis split over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+def split(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
+    """One axis, the first, split over the devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -74,9 +74,11 @@ def local_rows(mesh: Mesh, rows: int) -> slice:
     return slice(start, start + per_process)
 
 
-def put_rows(mesh: Mesh, local: Any) -> Any:
-    """A pytree of this process's rows (`local_rows`) as global arrays split over the mesh."""
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split(mesh), x), local)
+def put_rows(mesh: Mesh, local: Any, *, axis: int = 0) -> Any:
+    """A pytree of this process's rows (`local_rows`), those along `axis`, as global arrays split
+    over the mesh."""
+    home = split(mesh, axis=axis)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(home, x), local)
 
 
 def put_copy(mesh: Mesh, value: Any) -> Any:
@@ -134,5 +136,4 @@ def from_chunks(mesh: Mesh, tree: Any) -> Any:
 
 
 def _split_second(mesh: Mesh, x: jax.Array) -> jax.Array:
-    spec = NamedSharding(mesh, PartitionSpec(None, "data"))
-    return jax.lax.with_sharding_constraint(x, spec)
+    return jax.lax.with_sharding_constraint(x, split(mesh, axis=1))

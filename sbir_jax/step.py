@@ -118,9 +118,17 @@ def seen(
 
 
 def make_train_step(
-    run: RunConfig, graphdef: nnx.GraphDef, optimizer: Optimizer, like: TrainState
+    run: RunConfig,
+    graphdef: nnx.GraphDef,
+    optimizer: Optimizer,
+    like: TrainState,
+    *,
+    stacked: bool = False,
 ) -> Callable:
     """`step(state, resident, batch) -> (state, metrics)`, jitted; `state` is donated.
+
+    With `stacked`, batches and metrics have one more axis in front, and as many steps are taken, in
+    turn, on [n, B, ...].
 
     States come and go placed as `like` is: a state, or its shapes with shardings.
 
@@ -200,8 +208,17 @@ def make_train_step(
         )
         return after, metrics
 
+    def several(state: TrainState, resident: dict, batches: dict) -> tuple[TrainState, dict]:
+        # XLA for CPUs would leave a loop of one step a loop: of patch_resnet 25 times slower.
+        return jax.lax.scan(
+            lambda state, batch: step(state, resident, batch),
+            state,
+            batches,
+            unroll=0 if len(batches["sketch"]) == 1 else 1,
+        )
+
     return jax.jit(
-        step,
+        several if stacked else step,
         donate_argnames="state",
         out_shardings=(homes, sharding.replicated(mesh)),
         compiler_options=compiler_options(run.model.remat, mesh.devices.flat[0].platform),

@@ -12,7 +12,7 @@ class Throughput:
     """Splits the wall-clock of a loop into training, waiting for data, and pauses.
 
     Nothing counts before `start()`, so compiling does not; nor does what runs under `paused()`
-    (validation, checkpoints). `tick()` counts a step.
+    (validation, checkpoints). `tick()` counts steps.
     """
 
     def __init__(
@@ -20,7 +20,7 @@ class Throughput:
         *,
         images_per_step: int,
         now: Callable[[], float] = time.perf_counter,
-        on_tick: Callable[[], None] = lambda: None,
+        on_tick: Callable[[int], None] = lambda steps: None,
     ) -> None:
         self.steps = 0
         self.paused_seconds = 0.0
@@ -41,11 +41,11 @@ class Throughput:
         if self._started is None:
             self._started, self._s_at_peak = self._now(), s_at_peak
 
-    def tick(self) -> None:
-        """Counts one step."""
+    def tick(self, steps: int = 1) -> None:
+        """Counts steps: one, or those that were done together."""
         self.start()
-        self.steps += 1
-        self._on_tick()
+        self.steps += steps
+        self._on_tick(steps)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

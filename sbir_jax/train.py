@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.compile import advice, explained
 from sbir_jax.config import RunConfig
 from sbir_jax.data.pipeline import Feed
+from sbir_jax.dispatch import one
 from sbir_jax.diverged import dump_batch
 from sbir_jax.environment import remember_start
 from sbir_jax.interrupt import Interrupts
 from sbir_jax.lock import only_run_in
-from sbir_jax.plan import compiled_step, make_plan, opened
+from sbir_jax.plan import Plan, compiled_step, make_plan, opened
 from sbir_jax.profile import Profile, Span, check_span
 from sbir_jax.report import retrievals
 from sbir_jax.retrieved import over_classes
@@ -45,7 +46,9 @@ from sbir_jax.writer import MetricWriter
 # Validation metrics on the console; all of them are in the files.
 _HEADLINE = ("category/mAP@all", "category/P@1", "instance/acc@10")
 _PICTURED = 5  # sketches of a validation that TensorBoard shows, with their photos
-_IN_FLIGHT = 2  # steps sent to the device before their loss is looked at
+_IN_FLIGHT = 2  # dispatches sent to the device before their losses are looked at
+# The loss is of the parameters before the step; their norm shows a step that ruined them.
+_FINITE = {"loss": "loss", "optim/param_norm": "norm of the parameters"}
 
 
 class TrainingDiverged(RuntimeError):
@@ -131,13 +134,18 @@ def _train(
                 )
                 if changed:
                     writer.note(f"warning: not as it was started: {', '.join(changed)}")
-            batches = feed.batches(start, _known(feed, start, eval_every, total))
+            batches = _batches(plan, feed, start)
             batch = next(batches)
-            step_fn, s_at_peak, words = compiled_step(plan, batch)
+            step_fn, s_at_peak, words = compiled_step(plan, batch, start)
             writer.note(words)
+            if run.train.steps_per_dispatch > 1 and mesh.devices.flat[0].platform == "cpu":
+                writer.note(
+                    f"warning: config.train.steps_per_dispatch={run.train.steps_per_dispatch}: on "
+                    "CPUs convolutions in a loop are about 20 times slower; 1 is for CPUs"
+                )
             if jax.process_count() == 1:
                 shown = draw_views(
-                    *views_of(run, start + 1, feed.resident, batch),
+                    *views_of(run, start + 1, feed.resident, one(batch, 0)),
                     classes=dataset.classes,
                     title=f"step {start + 1}",
                     most=16,
@@ -147,28 +155,32 @@ def _train(
             clock = writer.clock
             clock.start(s_at_peak=s_at_peak)
             watch = health.Watch(run)
-            running: collections.deque = collections.deque()  # (step, metrics, batch) to look at
-            for step in range(start + 1, total + 1):
-                tracer.before(step, state)
+            running: collections.deque = collections.deque()  # (steps, metrics, batch) to look at
+            for number, steps in enumerate(plan.dispatches.after(start), 1):
+                tracer.before(steps, state)
                 state, metrics = step_fn(state, feed.resident, batch)
-                tracer.after(step, state)
-                running.append((step, metrics, batch))
+                tracer.after(steps, state)
+                running.append((steps, metrics, batch))
+                step = steps[-1]
                 due = step % eval_every == 0 or step == total
-                stop = interrupts.asks(step) and step < total
-                # Looking at the newest step would leave the device idle until the next is sent.
+                stop = interrupts.asks(number) and step < total
+                # Looking at the newest steps would leave the device idle until the next are sent.
                 while len(running) > (0 if due or stop else _IN_FLIGHT):
-                    done, values, seen = running.popleft()
+                    looked, figures, seen = running.popleft()
+                    losses = {name: jax.device_get(figures[name]) for name in _FINITE}
                     dump = functools.partial(
-                        dump_batch, run, workdir, done, feed.resident, seen, classes=dataset.classes
+                        dump_batch, run, workdir, feed.resident, seen, classes=dataset.classes
                     )
-                    _check_finite(done, values, workdir, dump)
-                    clock.tick()
-                    if done % log_every == 0 or done in (1, total):
-                        values = jax.device_get(values) | {"optim/lr": plan.rates[done - 1]}
-                        usage = device_memory.usage(mesh.local_devices)
-                        writer.write(done, values | usage)
-                        for words in watch(done, values):
-                            writer.note(f"warning: {words}")
+                    clock.tick(len(looked))
+                    for place, done in enumerate(looked):
+                        _check_finite(done, place, losses, workdir, dump)
+                        if done % log_every == 0 or done in (1, total):
+                            values = {k: of[place] for k, of in jax.device_get(figures).items()}
+                            values["optim/lr"] = plan.rates[done - 1]
+                            usage = device_memory.usage(mesh.local_devices)
+                            writer.write(done, values | usage)
+                            for words in watch(done, values):
+                                writer.note(f"warning: {words}")
                 if due:
                     with clock.paused():
                         scores, confusion, found = evaluator.validate(*state.evaluated)
@@ -187,7 +199,7 @@ def _train(
                             writer.image(step, "val/retrievals", np.asarray(picture))
                         if confusion is not None:
                             feed = feed.taught(confusion)
-                            batches = feed.batches(step, _known(feed, step, eval_every, total))
+                            batches = _batches(plan, feed, step)
                         checkpoints.save(step, items_of(state, feed), scores)
                 elif stop:
                     checkpoints.save(step, items_of(state, feed), {})
@@ -216,18 +228,22 @@ def _wandb(run: RunConfig, workdir: Path) -> contextlib.AbstractContextManager:
     return WandbRun(run.train.wandb, workdir, dataclasses.asdict(run))
 
 
-def _known(feed: Feed, step: int, eval_every: int, total: int) -> int:
-    """The step up to which batches are known: a feed that learns waits for the next validation."""
-    return min(total, (step // eval_every + 1) * eval_every) if feed.learnt else total
+def _batches(plan: Plan, feed: Feed, step: int) -> Iterator[dict[str, Any]]:
+    """Those of the dispatches after `step`; of a feed that learns, up to the next validation."""
+    known = (step // plan.eval_every + 1) * plan.eval_every if feed.learnt else plan.total
+    return feed.batches(step, min(known, plan.total), together=plan.dispatches.together)
 
 
 def _check_finite(
-    step: int, metrics: dict[str, jax.Array], workdir: Path, dump: Callable[[], Path | None]
+    step: int,
+    place: int,
+    metrics: dict[str, np.ndarray],
+    workdir: Path,
+    dump: Callable[[int, int], Path | None],
 ) -> None:
-    # The loss is of the parameters before the step; their norm shows a step that ruined them.
-    for name, what in (("loss", "loss"), ("optim/param_norm", "norm of the parameters")):
-        if not math.isfinite(value := float(jax.device_get(metrics[name]))):
-            folder = dump()
+    for name, what in _FINITE.items():
+        if not math.isfinite(value := float(metrics[name][place])):
+            folder = dump(step, place)
             kept = f"; its batch is in {folder}" if folder else ""
             raise TrainingDiverged(
                 f"{what} is {value} at step {step}{kept}; the checkpoints in {workdir} are from "

@@ -21,6 +21,14 @@ class TrainConfig:
         low=0,
         high=1 << 20,
     )
+    steps_per_dispatch: int = setting(
+        1,
+        "steps sent to the device together, as one program that loops over them: for accelerators, "
+        "and models so small that sending takes as long as a step. On CPUs convolutions in a loop "
+        "are about 20 times slower",
+        low=1,
+        high=1 << 10,
+    )
     fsdp: bool = setting(
         False,
         "split parameters and optimiser state over the devices instead of a copy on each (FSDP): "

@@ -19,7 +19,7 @@ from sbir_jax.overrides import stored_config
 # little as another number of devices does (float32 rounding).
 _FREE = {
     "data.dir", "data.cache", "data.workers", "train.log_every", "train.eval_every", "train.wandb",
-    "train.fsdp", "model.remat",
+    "train.fsdp", "train.steps_per_dispatch", "model.remat",
     "eval.batch_size", "eval.metrics", "eval.memory_mib",
 }  # fmt: skip
 

@@ -126,9 +126,9 @@ class MetricWriter:
                 if one is not None:
                     stack.callback(one.close)
 
-    def _advance(self) -> None:
+    def _advance(self, steps: int) -> None:
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(steps)
 
     def _say(self, step: int, numbers: dict[str, float], kind: str, names: Collection[str]) -> None:
         shown = [f"{name} {numbers[name]:.4f}" for name in names if name in numbers]

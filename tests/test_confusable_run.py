@@ -59,8 +59,8 @@ def test_stopped_and_continued_equals_uninterrupted(tiny_data, tmp_path, mesh, m
     run = tiny_run(tiny_data, CONFUSABLE)
     train(run, tmp_path / "alone", mesh=mesh)
 
-    def failing(feed, start, stop, batches=pipeline.Feed.batches):
-        for number, batch in zip(range(start, stop), batches(feed, start, stop), strict=True):
+    def failing(feed, start, stop, batches=pipeline.Feed.batches, **kw):
+        for number, batch in zip(range(start, stop), batches(feed, start, stop, **kw), strict=True):
             if number == 7:
                 raise KeyboardInterrupt
             yield batch

@@ -28,9 +28,9 @@ from sbir_jax.writer import MetricWriter
 pytestmark = pytest.mark.usefixtures("small_model")
 
 
-@pytest.mark.parametrize("cache", ["device", "host"])
+@pytest.mark.parametrize("cache, together", [("device", 1), ("device", 2), ("host", 1)])
 def test_the_loop_moves_nothing_to_the_device_unasked(
-    cache, tiny_data, tmp_path, mesh, monkeypatch
+    cache, together, tiny_data, tmp_path, mesh, monkeypatch
 ):
     """From the first step on, validations aside, every transfer to the device is one that the
     code asks for: with implicit ones forbidden the run goes through."""
@@ -50,7 +50,8 @@ def test_the_loop_moves_nothing_to_the_device_unasked(
     monkeypatch.setattr(Throughput, "start", start)
     monkeypatch.setattr(Throughput, "paused", paused)
     try:
-        train(tiny_run(tiny_data, {"data.cache": cache}), tmp_path, mesh=mesh)
+        changes = {"data.cache": cache, "train.steps_per_dispatch": together}
+        train(tiny_run(tiny_data, changes), tmp_path, mesh=mesh)
     finally:
         jax.config.update("jax_transfer_guard_host_to_device", "allow")
     assert allowed == "disallow"
@@ -78,7 +79,7 @@ def test_the_step_is_compiled_once_and_a_validation_once(tiny_data, tmp_path, me
             train(tiny_run(tiny_data), tmp_path, mesh=mesh)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert compiled["jit(step)"] == 1
+    assert compiled["jit(several)"] == 1
     assert compiled["jit(embed)"] == 2
     assert at_write[("val", 2)] == at_write[("val", 6)]
 

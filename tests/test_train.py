@@ -29,8 +29,8 @@ class Killed(Exception):
 def stop_before(step: int, monkeypatch) -> None:
     """Makes every feed fail when it is asked for batch number `step`, counted from 0."""
 
-    def failing(feed, start, stop, batches=pipeline.Feed.batches):
-        for number, batch in zip(range(start, stop), batches(feed, start, stop), strict=True):
+    def failing(feed, start, stop, batches=pipeline.Feed.batches, **kw):
+        for number, batch in zip(range(start, stop), batches(feed, start, stop, **kw), strict=True):
             if number == step:
                 raise Killed
             yield batch

@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -72,13 +73,21 @@ class Feed:
             sampler = dataclasses.replace(sampler, confusion=confusion)
         return dataclasses.replace(self, _local=dataclasses.replace(self._local, sampler=sampler))
 
-    def batches(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """The batches of steps `start` to `stop - 1`, on the device, a few ahead of their use."""
+    def batches(
+        self, start: int, stop: int, *, together: Callable[[int], int] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The batches of steps `start` to `stop - 1`, on the device, a few ahead of their use.
+
+        With `together`, those of `together(step)` steps from `step` on come as one, [n, B, ...].
+        """
         if self.resident:
             local = map(self._local, range(start, stop))
         else:
             local = prefetch(self._local, start, stop, workers=self._workers)
-        return _ahead(sharding.put_rows(self._mesh, batch) for batch in local)
+        if together:
+            local = _stacked(iter(local), start, stop, together)
+        put = functools.partial(sharding.put_rows, self._mesh, axis=1 if together else 0)
+        return _ahead(map(put, local))
 
 
 def images_of(
@@ -249,6 +258,16 @@ def _load(images: Images | CachedImages, side: str, config: DataConfig, among: r
         out[done : done + len(part)] = part
         done += len(part)
     return out
+
+
+def _stacked(
+    batches: Iterator[Any], start: int, stop: int, together: Callable[[int], int]
+) -> Iterator[Any]:
+    while start < stop:
+        count = together(start)
+        parts = list(itertools.islice(batches, count))
+        yield jax.tree.map(lambda *rows: np.stack(rows), *parts)
+        start += count
 
 
 def _ahead(batches: Iterator[Any]) -> Iterator[Any]:

@@ -103,7 +103,8 @@ def squares_of(counts: Confusion) -> np.ndarray:
         return present
     wrong = np.where(counts.right, 0, counts.queries)
     size = 1 + max(counts.query.max(), counts.first.max())
-    touched = sum(np.bincount(of, wrong, size) for of in (counts.query, counts.first))[present]
+    touched = np.bincount(counts.query, wrong, size) + np.bincount(counts.first, wrong, size)
+    touched = touched[present]
     return np.sort(present[np.argsort(-touched, kind="stable")[:SQUARES]])
 
 
