@@ -214,7 +214,7 @@ def make_train_step(
             lambda state, batch: step(state, resident, batch),
             state,
             batches,
-            unroll=0 if len(batches["sketch"]) == 1 else 1,
+            unroll=len(batches["sketch"]) == 1,
         )
 
     return jax.jit(
