@@ -349,7 +349,7 @@ def test_train_gets_the_resolved_run_and_workdir(here, calls):
     assert launch.main(argv) == 0
     [((run, workdir), options)] = calls
     assert (run.seed, run.optim.lr, run.data.name) == (7, 0.5, "pacs")
-    assert options == {"profile": None}
+    assert options == {"profile": None, "source": None}
     assert workdir == Path("runs/a")
     assert workdir.is_dir()
 

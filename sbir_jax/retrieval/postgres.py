@@ -14,36 +14,25 @@ import re
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from sbir_jax.retrieval import RetrievalError
+from sbir_jax.retrieval.connection import Jsonb, connect, explained, psycopg, shown, sql
 from sbir_jax.retrieval.index import TABLE_METHODS, Index, Item, Match, check_encoders, one_method
 from sbir_jax.retrieval.search import checked
 
 if TYPE_CHECKING:
     from sbir_jax.retrieval.encoders import Encoders
 
-try:
-    import psycopg
-    from psycopg import sql
-    from psycopg.conninfo import conninfo_to_dict
-    from psycopg.types.json import Jsonb
-except ImportError as error:
-    raise RetrievalError(
-        "an index in PostgreSQL needs psycopg: pip install 'sbir_jax[postgres]'"
-    ) from error
-
 _SCHEMA = "sbir_jax"
 _MOST_DIMENSIONS = 4000  # that an HNSW index of halfvec takes
 # Candidates by float16 products for each photo asked for, and at least; float32 ranks them again.
 _CANDIDATES, _LEAST = 4, 100
 _MOST_SEARCHED = 1000  # pgvector's limit of hnsw.ef_search
-_SECONDS = 10  # until a server that does not answer is given up
 
 _TABLES = """
 CREATE EXTENSION IF NOT EXISTS vector;
@@ -67,7 +56,7 @@ class Table:
     methods = TABLE_METHODS
 
     def __init__(self, address: str, name: str, connection: Any, row: tuple[str, dict]):
-        self.name = f"{_shown(address)} ({name})"
+        self.name = f"{shown(address)} ({name})"
         self.manifest = row[1]
         self._items = sql.Identifier(_SCHEMA, row[0])
         self._address, self._name, self._connection = address, name, connection
@@ -81,15 +70,15 @@ class Table:
         Raises:
           RetrievalError: no server, no such database or index; in one line, without the password.
         """
-        with _explained(address):
-            connection = _connect(address)
+        with explained(address):
+            connection = connect(address)
             pushed = _pushed(connection)
             if name in pushed:
                 return cls(address, name, connection, pushed[name])
             connection.close()
         has = f"it has {', '.join(sorted(pushed))}" if pushed else "it has none"
         raise RetrievalError(
-            f"{_shown(address)}: no index of the name {name!r} ({has}); make one: python launch.py "
+            f"{shown(address)}: no index of the name {name!r} ({has}); make one: python launch.py "
             f"index push --index=DIR --to=ADDRESS --name={name}"
         )
 
@@ -157,9 +146,9 @@ class Table:
 
     def _fetch(self, statement: str, values: tuple, settings: Sequence[str] = ()) -> list[tuple]:
         """All rows of a statement on the table, `{}`; connects again after the connection broke."""
-        with self._lock, _explained(self._address):
+        with self._lock, explained(self._address):
             if self._connection.closed or self._connection.broken:
-                self._connection = _connect(self._address)
+                self._connection = connect(self._address)
                 weakref.finalize(self, self._connection.close)
             try:
                 return self._executed(statement, values, settings)
@@ -216,7 +205,7 @@ def push(index: Index, address: str, name: str = "photos", *, quiet: bool = Fals
             f"{index.folder}: {dim} dimensions; pgvector's HNSW takes {_MOST_DIMENSIONS} at most"
         )
     content = hashlib.sha256(json.dumps(index.manifest, sort_keys=True).encode()).hexdigest()
-    with _explained(address), _connect(address) as connection, connection.transaction():
+    with explained(address), connect(address) as connection, connection.transaction():
         # Two pushes at once: the second waits here for the first.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('sbir_jax'))")
         connection.execute(_TABLES)
@@ -262,46 +251,3 @@ def _copy(connection: Any, index: Index, table: Any, quiet: bool) -> None:
 
 def _text(vector: np.ndarray) -> str:
     return "[" + ",".join(map(str, np.asarray(vector, np.float32).tolist())) + "]"
-
-
-def _connect(address: str) -> Any:
-    _check_address(address)
-    return psycopg.connect(address, autocommit=True, connect_timeout=_SECONDS)
-
-
-def _check_address(address: str) -> None:
-    """Refuses what libpq would take apart in the wrong place, and then repeat.
-
-    Of `user:pass@word@host` it says that the host word@host is not known.
-    """
-    try:
-        of = {name: str(value) for name, value in conninfo_to_dict(address).items()}
-        good = "@" not in of.get("host", "") + of.get("dbname", "")
-        good = good and re.fullmatch(r"[\d,]*", of.get("port", ""))
-    except psycopg.Error:
-        good = False
-    if not good:
-        raise RetrievalError(
-            "the database's address cannot be read; expected "
-            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and in the password %40 for @, "
-            "%2F for / and %25 for %"
-        )
-
-
-def _shown(address: str) -> str:
-    """An address that was checked, without user and password."""
-    of = conninfo_to_dict(address)
-    host = str(of.get("host", "localhost")).rpartition("/")[2]
-    return f"postgresql://{host}/{of.get('dbname', '')}"
-
-
-@contextmanager
-def _explained(address: str) -> Iterator[None]:
-    """What the database says, as one line that names the database; libpq says no password."""
-    try:
-        yield
-    except psycopg.Error as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if "vector" in reason and "is not available" in reason:
-            reason = "this server has no pgvector extension (0.8 or newer is needed)"
-        raise RetrievalError(f"{_shown(address)}: {reason}") from None
