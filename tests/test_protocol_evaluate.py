@@ -91,6 +91,12 @@ def test_another_protocol_is_refused_before_anything_is_embedded(
         untrained(run, tmp_path / "w", protocol="other")
 
 
+def test_none_is_no_protocol_that_a_dataset_could_follow(tiny_data, tmp_path):
+    """`--protocol=none` is refused as any other name is: it does not mean "without one"."""
+    with pytest.raises(ConfigError, match=r"^--protocol=none: dataset 'tiny' was .* for none;"):
+        untrained(tiny_run(tiny_data), tmp_path / "w", protocol="none")
+
+
 def test_generalised_adds_all_seen_classes(following, tmp_path, monkeypatch):
     """With classes held out of the seen ones for validation, their photos are seen ones too."""
     embedded, embed = [], Evaluator.embed

@@ -17,6 +17,7 @@ from data_prep.demo.parts import (
     oval,
     paint,
     path,
+    pick,
     plain,
     points,
     profile,
@@ -27,7 +28,7 @@ from data_prep.demo.parts import (
 def fish(d: Drawing, rng: np.random.Generator) -> None:
     """A fish from the side: body, tail, fins, eye, gill and stripes, spots or scales."""
     u = rng.uniform
-    skin = paint(rng, rng.choice(["plain", "scales", "scales"]), gloss=0.6)
+    skin = paint(rng, pick(rng, ["plain", "scales", "scales"]), gloss=0.6)
     fin = paint(rng, gloss=0.3)
     high, blunt, tail, fork = u(0.26, 0.52), u(0.5, 0.8), u(0.25, 0.45), u(0.0, 0.22)
     back = u(0.48, 0.6)  # where the body meets the tail; the nose is at -0.85
@@ -134,7 +135,7 @@ def snail(d: Drawing, rng: np.random.Generator) -> None:
     slime = paint(
         rng, "speckle", hues=(0.05, 0.25), saturation=(0.2, 0.6), value=(0.5, 0.85), gloss=0.6
     )
-    house = paint(rng, rng.choice(["plain", "bands", "stripes"]), gloss=0.6)
+    house = paint(rng, pick(rng, ["plain", "bands", "stripes"]), gloss=0.6)
     r, head, neck, sole = u(0.42, 0.6), u(-0.85, -0.65), u(-0.2, 0.15), 0.72
     x, y = u(0.05, 0.25), sole - 0.1 - r * 0.9
     tilt, spread, tall = u(-0.1, 0.1), u(0.08, 0.2), u(0.25, 0.45)

@@ -17,6 +17,7 @@ from data_prep.demo.parts import (
     oval,
     paint,
     path,
+    pick,
     plain,
     points,
     profile,
@@ -32,10 +33,10 @@ def lamp(d: Drawing, rng: np.random.Generator) -> None:
         return
     top, low, rim, crown = u(0.18, 0.4), u(0.45, 0.7), u(-0.15, 0.15), u(-0.9, -0.7)
     foot, belly, middle = u(0.22, 0.42), u(0.06, 0.36), u(0.35, 0.55)
-    clay = paint(rng, rng.choice(["plain", "wood", "bands", "speckle"]), gloss=0.6)
+    clay = paint(rng, pick(rng, ["plain", "wood", "bands", "speckle"]), gloss=0.6)
     neck = ((0.05, rim - 0.1), (0.06, rim + 0.12))
     d.fill(profile(*neck, (belly, middle), (0.08, 0.78), (foot, 0.86), (foot, 0.93)), clay)
-    weave = rng.choice(["plain", "stripes", "dots"])
+    weave = pick(rng, ["plain", "stripes", "dots"])
     cloth = paint(rng, weave, saturation=(0.1, 0.6), value=(0.8, 1.0), gloss=0.05)
     if chance(rng, 0.5):
         x = low * u(0.3, 0.6)
@@ -74,8 +75,8 @@ def chair(d: Drawing, rng: np.random.Generator) -> None:
     w, seat, floor, head = u(0.35, 0.52), u(0.05, 0.25), u(0.8, 0.95), u(-0.95, -0.6)
     dx, dy, leg, thick = u(0.16, 0.4), u(0.1, 0.24), u(0.06, 0.11), u(0.05, 0.11)
     hues = (0.02, 0.14) if chance(rng, 0.6) else (0, 1)
-    wood = paint(rng, rng.choice(["wood", "plain"]), hues)
-    pad = paint(rng, rng.choice(["plain", "stripes", "check"])) if chance(rng, 0.5) else wood
+    wood = paint(rng, pick(rng, ["wood", "plain"]), hues)
+    pad = paint(rng, pick(rng, ["plain", "stripes", "check"])) if chance(rng, 0.5) else wood
     x0, x1 = -w - dx / 2, w - dx / 2  # the seat's front edge; the rear edge lies (dx, -dy) away
     r0, r1, rear, splay, lean = x0 + dx, x1 + dx, seat - dy, u(-0.02, 0.1), u(-0.03, 0.14)
     d.bar((r0, rear), (r0 - splay, floor - dy), leg, wood)
@@ -114,7 +115,7 @@ def umbrella(d: Drawing, rng: np.random.Generator) -> None:
     u = rng.uniform
     count, wide, high = int(rng.integers(3, 8)), u(0.75, 0.95), u(0.5, 0.85)
     edge, dip, end, hook = u(-0.15, 0.05), u(0.05, 0.14), u(0.7, 0.95), u(0.1, 0.2)
-    first = paint(rng, rng.choice(["plain", "plain", "dots"]), gloss=0.3)
+    first = paint(rng, pick(rng, ["plain", "plain", "dots"]), gloss=0.3)
     second = first if chance(rng, 0.4) else paint(rng, gloss=0.3)
     wood = paint(rng, "wood", hues=(0.03, 0.11), value=(0.3, 0.65))
     d.bar((0, edge - high - 0.14), (0, end - 0.12), 0.05, STEEL)

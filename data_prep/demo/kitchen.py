@@ -18,6 +18,7 @@ from data_prep.demo.parts import (
     oval,
     paint,
     path,
+    pick,
     plain,
     points,
     turned,
@@ -29,7 +30,7 @@ def cup(d: Drawing, rng: np.random.Generator) -> None:
     u = rng.uniform
     high, rim = u(0.4, 0.72), u(0.42, 0.66)
     foot, belly, flat = rim * u(0.5, 1.0), u(-0.02, 0.12), u(0.16, 0.32)
-    glaze = paint(rng, rng.choice(["plain", "plain", "speckle", "bands"]), gloss=0.7)
+    glaze = paint(rng, pick(rng, ["plain", "plain", "speckle", "bands"]), gloss=0.7)
     if chance(rng, 0.4):
         plate = rim * u(1.3, 1.6)
         d.fill(oval(0, high + 0.05, plate, plate * 0.3), glaze, 1)
@@ -87,7 +88,7 @@ def teapot(d: Drawing, rng: np.random.Generator) -> None:
     """A teapot: body, spout, handle, lid with a knob, perhaps a foot and a painted pattern."""
     u = rng.uniform
     wide, high, y = u(0.46, 0.62), u(0.34, 0.52), 0.15
-    glaze = paint(rng, rng.choice(["plain", "plain", "speckle", "brushed"]), gloss=0.8)
+    glaze = paint(rng, pick(rng, ["plain", "plain", "speckle", "brushed"]), gloss=0.8)
     trim, lip = paint(rng, gloss=0.7), u(-0.45, -0.05)
     root = (-wide * 0.7, y + high * u(0.2, 0.6))
     bend = (-wide - u(0.15, 0.3), lip + 0.1)

@@ -17,6 +17,7 @@ from data_prep.demo.parts import (
     oval,
     paint,
     path,
+    pick,
     points,
     profile,
     ribbon,
@@ -27,7 +28,7 @@ from data_prep.demo.parts import (
 def house(d: Drawing, rng: np.random.Generator) -> None:
     """A house: gabled front, broad roof, or both seen from the corner; door, windows, chimney."""
     u = rng.uniform
-    skin = rng.choice(["brick", "plain", "bands"])
+    skin = pick(rng, ["brick", "plain", "bands"])
     wall = paint(rng, skin, (-0.03, 0.17), (0.1, 0.6), (0.6, 0.95), gloss=0)
     tiles = paint(rng, "brick", (-0.05, 0.1), (0.2, 0.8), (0.3, 0.65), gloss=0)
     wood = paint(rng, "wood", gloss=0.2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,11 @@ GLASS = plain(0.55, 0.68, 0.78, texture="sheen", gloss=0.7)
 def chance(rng: np.random.Generator, probability: float) -> bool:
     """True with the given probability."""
     return bool(rng.random() < probability)
+
+
+def pick(rng: np.random.Generator, names: Sequence[str]) -> str:
+    """One of some names, each as likely as it stands there often."""
+    return str(rng.choice(names))
 
 
 def points(*xy: Point) -> np.ndarray:

@@ -21,6 +21,7 @@ from data_prep.demo.parts import (
     oval,
     paint,
     path,
+    pick,
     plain,
     points,
     ribbon,
@@ -80,7 +81,7 @@ def room(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     """A wall with pictures or a window over a wooden floor or a table cloth."""
     u = rng.uniform
     edge = ground - u(6, 22)
-    paper = rng.choice(["plain", "plain", "stripes", "dots", "check", "brick"])
+    paper = pick(rng, ["plain", "plain", "stripes", "dots", "check", "brick"])
     _put(
         canvas, box(0, 0, SIZE, SIZE), paint(rng, paper, saturation=(0.05, 0.45), value=(0.5, 0.95))
     )
@@ -88,7 +89,7 @@ def room(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
         x, y, w, h = u(0, 110), u(4, 45), u(8, 18), u(8, 18)
         _put(canvas, box(x - w, y - h, x + w, y + h), paint(rng, "wood"), 0.5)
         _put(canvas, box(x - w + 3, y - h + 3, x + w - 3, y + h - 3), paint(rng, "fur"))
-    wood = rng.choice(["wood", "plain", "check"])
+    wood = pick(rng, ["wood", "plain", "check"])
     hues = (0.02, 0.12) if wood == "wood" else (0, 1)
     _put(canvas, box(0, edge, SIZE, SIZE), paint(rng, wood, hues, (0.15, 0.6), (0.4, 0.85)))
     _put(canvas, box(0, edge - 3, SIZE, edge), WHITE if chance(rng, 0.5) else paint(rng), 0.5)
@@ -104,7 +105,7 @@ def street(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     while x < SIZE:
         w, h = u(18, 44), u(0.3, 0.9) * edge
         wall = paint(
-            rng, rng.choice(["brick", "plain", "bands"]), saturation=(0.05, 0.5), value=(0.35, 0.8)
+            rng, pick(rng, ["brick", "plain", "bands"]), saturation=(0.05, 0.5), value=(0.35, 0.8)
         )
         _put(canvas, box(x, edge - h, x + w, edge), wall)
         glass, size = paint(rng, hues=(0.1, 0.6), saturation=(0.1, 0.4)), u(4, 7)
@@ -220,7 +221,7 @@ def leaves(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
 def desk(canvas: Canvas, rng: np.random.Generator, ground: float) -> None:
     """A table top from above, with sheets, coins, pencils and leaves lying about."""
     u = rng.uniform
-    top = rng.choice(["wood", "wood", "plain", "check", "stripes", "speckle"])
+    top = pick(rng, ["wood", "wood", "plain", "check", "stripes", "speckle"])
     hues = (0.02, 0.13) if top == "wood" else (0, 1)
     _put(canvas, box(0, 0, SIZE, SIZE), paint(rng, top, hues, (0.1, 0.65), (0.35, 0.95)))
     for _ in range(rng.integers(1, 6)):

@@ -16,6 +16,7 @@ from data_prep.demo.parts import (
     oval,
     paint,
     path,
+    pick,
     plain,
     points,
 )
@@ -36,7 +37,7 @@ def car(d: Drawing, rng: np.random.Generator) -> None:
     u = rng.uniform
     body = paint(rng, gloss=0.9)
     low, belt, roof = 0.38, u(-0.12, 0.05), u(-0.6, -0.4)
-    kind = rng.choice(["saloon", "hatch", "van", "pickup"])
+    kind = pick(rng, ["saloon", "hatch", "van", "pickup"])
     hood = u(-0.55, -0.35) if kind != "van" else u(-0.85, -0.72)
     front, slant = hood + u(0.18, 0.32), u(0.05, 0.25)
     tails = dict(saloon=u(0.35, 0.5), hatch=u(0.6, 0.75), van=0.85, pickup=u(0.1, 0.25))
@@ -80,8 +81,8 @@ def car(d: Drawing, rng: np.random.Generator) -> None:
 def sailboat(d: Drawing, rng: np.random.Generator) -> None:
     """A sailing boat: hull, mast, one to three sails, perhaps flag, cabin and striped sail."""
     u = rng.uniform
-    hull, trim = paint(rng, rng.choice(["plain", "wood", "bands"]), gloss=0.5), paint(rng)
-    weave = rng.choice(["plain", "plain", "bands"])
+    hull, trim = paint(rng, pick(rng, ["plain", "wood", "bands"]), gloss=0.5), paint(rng)
+    weave = pick(rng, ["plain", "plain", "bands"])
     cloth = paint(rng, weave, saturation=(0.02, 0.6), value=(0.85, 1), gloss=0.05)
     deck, deep, mast, top = u(0.42, 0.55), u(0.22, 0.38), u(-0.15, 0.2), u(-0.95, -0.75)
     bow, stern, keel = u(-0.95, -0.75), u(0.65, 0.85), u(0.4, 0.8)
