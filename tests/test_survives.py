@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -240,7 +241,9 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_used(tiny_data, tmp_
         failed = spawn(TRAIN_SMALL, workdir)
         _, err = failed.communicate(timeout=200)
         assert failed.returncode == 1, err
-        assert "Traceback" not in err, err
+        # Threads of TensorStore may print that the loop of the failed save is closed; no hook of
+        # Python's sees that. Nothing else may have a traceback.
+        assert set(re.findall(r'File ".*?([\w.]+/[\w.]+)"', err)) <= {"asyncio/base_events.py"}, err
         last = err.rstrip().splitlines()[-1]
         assert last.startswith("launch.py: ") and "space left" in last, err
         subprocess.run(["mount", "-o", "remount,size=64m", str(room)], check=True)

@@ -252,6 +252,7 @@ document.addEventListener("keydown", (event) => {
 
 async function take(file) {
   if (!file) return;
+  busy(); // from now on: decoding takes a while
   try {
     const bitmap = await createImageBitmap(file);
     const scale = Math.min(1, 512 / Math.max(bitmap.width, bitmap.height));
