@@ -9,10 +9,6 @@ import pytest
 from absl import flags
 from tiny import TINY, small_backbone, tiny_run, tiny_tree
 
-# Tests compile much and compute little: without LLVM's optimisations the CPU time of two files
-# that compile most falls from 147 s to 107 s.
-_QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK}"
 jax.config.update("jax_num_cpu_devices", 8)
 flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl flags
 

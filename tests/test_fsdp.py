@@ -100,19 +100,20 @@ def test_a_split_state_trains_as_a_whole_one_and_takes_an_eighth(changes):
     assert after < before / 5
 
 
-@pytest.mark.parametrize("fsdp", [False, True], ids=["to-split", "to-whole"])
-def test_a_checkpoint_continues_either_way(tiny_data, tmp_path, monkeypatch, fsdp):
-    """A run stopped after step 5 goes on from the checkpoint of 4 with the other placement, and
-    ends as the run that was left alone; and one device evaluates it with the scores of eight."""
+def test_a_checkpoint_continues_either_way(tiny_data, tmp_path, monkeypatch):
+    """A run stopped after steps 3 and 5 goes on from the checkpoints of 2 and 4 with the other
+    placement each time, and ends as the run that was left alone; and one device evaluates it with
+    the scores of eight."""
     eight = sharding.make_mesh()
     changes = {"optim.name": "sgd", "optim.ema": 0.5}
-    first, then = (tiny_run(tiny_data, changes | {"train.fsdp": of}) for of in (fsdp, not fsdp))
-    train(first, tmp_path / "alone", mesh=eight)
-    with monkeypatch.context() as patch:
-        stop_before(5, patch)
-        with pytest.raises(Killed):
-            train(first, tmp_path / "run", mesh=eight)
-    train(then, tmp_path / "run", mesh=eight)
+    whole, split = (tiny_run(tiny_data, changes | {"train.fsdp": of}) for of in (False, True))
+    train(whole, tmp_path / "alone", mesh=eight)
+    for run, last in ((whole, 3), (split, 5)):
+        with monkeypatch.context() as patch:
+            stop_before(last, patch)
+            with pytest.raises(Killed):
+                train(run, tmp_path / "run", mesh=eight)
+    train(whole, tmp_path / "run", mesh=eight)
     for line, other in zip(*(metric_lines(tmp_path / n) for n in ("run", "alone")), strict=True):
         assert line.pop("kind") == other.pop("kind")
         assert line == pytest.approx(other, rel=1e-4)
@@ -120,7 +121,7 @@ def test_a_checkpoint_continues_either_way(tiny_data, tmp_path, monkeypatch, fsd
     assert any(value.size >= 1 << 16 for value in expected.values())
     for path, value in expected.items():
         np.testing.assert_allclose(arrays[path], value, rtol=1e-4, atol=1e-5, err_msg=path)
-    given = {"checkpoint": "latest", "split": "val", "run": then}
+    given = {"checkpoint": "latest", "split": "val", "run": split}
     one = evaluate_workdir(tmp_path / "run", mesh=sharding.make_mesh(jax.devices()[:1]), **given)
     scores = metric_lines(tmp_path / "run")[-1]
     assert one["category"]["mAP@all"]["value"] == pytest.approx(scores["category/mAP@all"])

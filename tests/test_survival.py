@@ -19,7 +19,7 @@ import pytest
 from test_killed import LONG, ROOT
 from tiny import assert_same_run, tiny_run
 
-KILLS = int(os.environ.get("SBIR_JAX_KILLS", "6"))
+KILLS = int(os.environ.get("SBIR_JAX_KILLS", "4"))
 
 # Imports once and forks for each run, since the imports take longer than the run.
 NURSERY = """
