@@ -24,7 +24,7 @@ from sbir_jax.step import make_init, make_train_step
 FAMILIES = {
     "resnet": (ResNetSpec(depths=(3,), widths=(8,), bottleneck=True), 0.9, 0.8),
     "vgg": (VGGSpec(stages=((8, 8), (8, 8), (8, 8)), batch_norm=True), 0.96, 0.92),
-    "convnext": (ConvNeXtSpec(depths=(4,), widths=(8,)), 0.6, 0.4),
+    "convnext": (ConvNeXtSpec(depths=(4,), widths=(8,)), 0.75, 0.5),
     "vit": (ViTSpec(patch=4, width=16, depth=4, heads=2, image_size=32), 0.7, 0.5),
 }
 
