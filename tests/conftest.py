@@ -9,8 +9,20 @@ import pytest
 from absl import flags
 from tiny import TINY, small_backbone, tiny_run, tiny_tree
 
+# Tests compile much and compute little: of two files that compile most, the CPU time falls from
+# 99 s to 71 s. Newer versions of JAX do not know the second flag, and end if they are given it.
+_QUICK = "--xla_backend_optimization_level=1"
+if jax.__version_info__ < (0, 11):
+    _QUICK += " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK}"
 jax.config.update("jax_num_cpu_devices", 8)
 flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl flags
+
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    # Each worker keeps to cores of its own: two that share two take 8 % longer.
+    _cores = sorted(os.sched_getaffinity(0))
+    if own := _cores[int(worker[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
+        os.sched_setaffinity(0, own)
 
 
 @pytest.fixture(scope="session", autouse=True)
