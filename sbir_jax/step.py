@@ -209,13 +209,12 @@ def make_train_step(
         return after, metrics
 
     def several(state: TrainState, resident: dict, batches: dict) -> tuple[TrainState, dict]:
-        # XLA for CPUs would leave a loop of one step a loop: of patch_resnet 25 times slower.
-        return jax.lax.scan(
-            lambda state, batch: step(state, resident, batch),
-            state,
-            batches,
-            unroll=len(batches["sketch"]) == 1,
-        )
+        if len(jax.tree.leaves(batches)[0]) == 1:
+            # A loop of one step, unrolled too, takes a CPU 12 times as long: a patch_resnet's
+            # convolutions are slow in whatever XLA calls as a function.
+            state, metrics = step(state, resident, jax.tree.map(lambda x: x[0], batches))
+            return state, jax.tree.map(lambda x: x[None], metrics)
+        return jax.lax.scan(lambda state, batch: step(state, resident, batch), state, batches)
 
     return jax.jit(
         several if stacked else step,

@@ -12,6 +12,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from test_step import draw_batch, optimizer_of
 from tiny import assert_same_run, metric_lines, small_backbone, stored, tiny_run
 
 from sbir_jax import sharding
@@ -22,7 +23,9 @@ from sbir_jax.data.source import open_dataset
 from sbir_jax.dispatch import Dispatches
 from sbir_jax.dry_run import dry_run
 from sbir_jax.interrupt import Stopped
+from sbir_jax.models import dual
 from sbir_jax.plan import compiled_step, make_plan
+from sbir_jax.step import make_init, make_train_step
 from sbir_jax.train import TrainingDiverged, train
 
 pytestmark = pytest.mark.usefixtures("small_model")
@@ -142,6 +145,24 @@ def test_pairs_of_steps_train_as_single_ones(paired, tiny_data, tmp_path, mesh):
     [work], [reference] = (re.findall(r"([\d.]+) GFLOP", line) for line in (words, told[0]))
     assert float(work) == pytest.approx(float(reference), abs=0.1)
     assert re.match(r"2 steps: .*; the step: .* GFLOP a step; peak", words)
+
+
+def test_a_step_that_goes_alone_is_no_loop():
+    """Its program has the loops, functions and convolutions of the step by itself: inside a loop or
+    a function, a CPU's convolutions are 12 times slower."""
+    run, counts = tiny_run("unused"), []
+    optimizer, graphdef = optimizer_of(run, run.optim), dual.define(run.model, image_size=32)
+    mesh, single = sharding.make_mesh(jax.devices()[:1]), draw_batch()
+    state = sharding.put_copy(mesh, make_init(run, optimizer, classes=3)())
+    for stacked, batch in ((False, single), (True, jax.tree.map(lambda x: x[None], single))):
+        step = make_train_step(run, graphdef, optimizer, state, stacked=stacked)
+        words = re.findall(
+            r"stablehlo\.\w+|func\.func|call @", step.lower(state, {}, batch).as_text()
+        )
+        counts.append(collections.Counter(words))
+    alone, dispatched = counts
+    for word in ("stablehlo.while", "func.func", "call @", "stablehlo.convolution"):
+        assert dispatched[word] == alone[word] > 0, word
 
 
 def test_eight_devices_take_pairs_of_steps_as_one_does(paired, tiny_data):
