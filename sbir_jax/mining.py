@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sbir_jax import distance_weighted
+from sbir_jax.distance_weighted import ON_SPHERE
+
 MATCHES = ("class", "instance")
 MINERS = ("random", "all", "semi_hard", "batch_hard", "distance_weighted")
 
@@ -21,10 +24,6 @@ MINERS = ("random", "all", "semi_hard", "batch_hard", "distance_weighted")
 # class has this many in the batch or fewer; a fresh random choice each step otherwise, which keeps
 # the rows gathered by the loss at 4 B instead of B^2.
 POSITIVES = 4
-
-# Distances that distance-weighted mining understands, to the l2 distance of unit vectors.
-ON_SPHERE = {"l2": lambda d: d, "sq_l2": jnp.sqrt, "cosine": lambda d: jnp.sqrt(2.0 * d)}
-_NEAREST, _FARTHEST = 0.5, 1.4  # its published cut-offs
 
 # Distances mined at a time: 2 MiB of them. Of 2^18 to 2^22 the fastest on two CPU cores, where
 # batch-hard mining of 4,096 x 4,096 takes 20 ms, and 113 ms with all rows at once.
@@ -108,7 +107,7 @@ def mine(
       scratch pulls all embeddings to one point.
     batch_hard: the farthest positive and the nearest negative (Hermans et al. 2017) (S = 1).
     distance_weighted: positives as semi_hard; for each a negative drawn with the probabilities of
-      `sampling_weights` (Wu et al. 2017), independently.
+      `distance_weighted.sampling_weights` (Wu et al. 2017), independently.
 
     Draws are uniform for each anchor, but those of two anchors are not independent.
 
@@ -118,7 +117,8 @@ def mine(
       positive: bool [A, C].
       negative: bool [A, C].
       key: PRNG key of the draws.
-      metric: (distance_weighted) what `distance` is, between unit vectors: one of `ON_SPHERE`.
+      metric: (distance_weighted) what `distance` is, between unit vectors: one of
+        `distance_weighted.ON_SPHERE`.
       dim: (distance_weighted) D of the embeddings, at least 2.
 
     Returns:
@@ -162,45 +162,13 @@ def mine(
             if miner == "semi_hard":
                 opposed = _semi_hard(distance, negative, chosen)
             else:
-                weights = sampling_weights(ON_SPHERE[metric](distance), negative, dim)
-                opposed = _weighted(weights, uniform)
+                on_sphere = ON_SPHERE[metric](distance)
+                weights = distance_weighted.sampling_weights(on_sphere, negative, dim)
+                opposed = distance_weighted.draw(weights, uniform)
         return Picks(chosen, opposed, found & negative.any(axis=1, keepdims=True))
 
     distance = jax.lax.stop_gradient(distance)
     return _in_blocks(pick, distance, positive, negative, shift, uniform)
-
-
-def log_density(distance: jax.Array, dim: int) -> jax.Array:
-    """Log of the density of l2 distances between random unit vectors, up to a constant.
-
-    q(d) ~ d^(D-2) (1 - d^2/4)^((D-3)/2), 0 < d < 2: in many dimensions all lie near sqrt(2).
-    """
-    return (dim - 2) * jnp.log(distance) + 0.5 * (dim - 3) * jnp.log1p(-0.25 * distance**2)
-
-
-def sampling_weights(distance: jax.Array, negative: jax.Array, dim: int) -> jax.Array:
-    """Weights of negatives that make their distances uniform, within limits.
-
-    Wu, Manmatha, Smola, Krähenbühl, Sampling Matters in Deep Embedding Learning, ICCV 2017: the
-    weight of a negative at distance d is min(lambda, 1 / q(d)), with q as in `log_density` and
-    lambda = 1 / q(0.5), the gradient of nearer ones being mostly noise. Negatives from 1.4 on,
-    which a margin of 0.2 rarely reaches, have weight 0, unless an anchor has no others: then all
-    weigh the same.
-
-    Args:
-      distance: float32 [A, C], l2 between unit vectors.
-      negative: bool [A, C].
-      dim: D of the vectors.
-
-    Returns:
-      float32 [A, C], the largest of each row 1; 0 where `negative` is False.
-    """
-    near = negative & (distance < _FARTHEST)
-    log_weight = -log_density(jnp.clip(distance, _NEAREST, _FARTHEST), dim)
-    log_weight = jnp.where(near, log_weight, -jnp.inf)
-    largest = jnp.max(log_weight, axis=1, keepdims=True)
-    weights = jnp.exp(log_weight - jnp.where(jnp.isfinite(largest), largest, 0.0))
-    return jnp.where(near.any(axis=1, keepdims=True), weights, negative.astype(jnp.float32))
 
 
 def _in_blocks(pick: Callable[..., Picks], *arrays: jax.Array) -> Picks:
@@ -264,21 +232,3 @@ def _semi_hard(distance: jax.Array, negative: jax.Array, chosen: jax.Array) -> j
         value = jnp.where(nearest < jnp.inf, nearest, farthest)
         columns.append(_column(distance, negative, value))
     return jnp.stack(columns, axis=1)
-
-
-def _weighted(weights: jax.Array, uniform: jax.Array) -> jax.Array:
-    """int32 [A, S]: columns drawn in proportion to their weights, one for each uniform number.
-
-    By the inverse of the cumulative weights, since the Gumbel trick needs a random number for
-    each column and draw.
-    """
-    columns = jax.lax.broadcasted_iota(jnp.int32, weights.shape, 1)
-    # Columns of weight 0 are passed over; rounding must not leave the sum to be reached by none.
-    total = jnp.where(weights > 0, jnp.cumsum(weights, axis=1), 0.0)
-    most = jnp.max(total, axis=1)
-    drawn = []
-    for slot in range(uniform.shape[1]):
-        reached = jnp.minimum(uniform[:, slot] * most, jnp.nextafter(most, 0.0))
-        past = total > reached[:, None]
-        drawn.append(jnp.min(jnp.where(past, columns, weights.shape[1] - 1), axis=1))
-    return jnp.stack(drawn, axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sbir_jax import mining, sharding
+from sbir_jax import distance_weighted, mining, sharding
 from sbir_jax.setting import ConfigError, stage_starts, stages
 
 
@@ -122,7 +122,7 @@ def test_log_density_is_that_of_the_sphere(dim):
     d = np.linspace(0.3, 1.7, 15)
     half = (dim - 1) / 2
     wanted = scipy.stats.beta.logpdf(d**2 / 4, half, half) + np.log(d / 2)
-    got = np.asarray(mining.log_density(jnp.asarray(d, jnp.float32), dim))
+    got = np.asarray(distance_weighted.log_density(jnp.asarray(d, jnp.float32), dim))
     np.testing.assert_allclose(got - got[7], wanted - wanted[7], rtol=2e-5, atol=1e-5)
 
 
@@ -135,7 +135,7 @@ def weights_of(distance: np.ndarray, negative: np.ndarray, dim: int) -> np.ndarr
     return weight / weight.sum()
 
 
-@pytest.mark.parametrize("metric", mining.ON_SPHERE)
+@pytest.mark.parametrize("metric", distance_weighted.ON_SPHERE)
 def test_distance_weighted_draws_with_the_published_probabilities(metric):
     """Chi-square of 40,000 negatives of each of four anchors against the exact probabilities: one
     whose nearest negative is under 0.5, one with every negative past 1.4, and two ordinary."""
@@ -176,7 +176,7 @@ def test_weights_do_not_overflow_in_many_dimensions():
     """With 2,048 dimensions 1 / q spans hundreds of decades: weights stay finite and ordered, and
     nearer negatives than 0.5 weigh like 0.5."""
     distance = np.array([[0.2, 0.5, 0.6, 1.0, 1.39]], np.float32)
-    weights = mining.sampling_weights(distance, np.ones_like(distance, bool), 2048)
+    weights = distance_weighted.sampling_weights(distance, np.ones_like(distance, bool), 2048)
     assert np.isfinite(weights).all() and weights[0, 0] == weights[0, 1] == 1
     assert np.all(np.diff(weights[0, 1:]) <= 0)
 
