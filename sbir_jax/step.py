@@ -17,7 +17,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from sbir_jax import ema, gradient, losses, memory, sharding
+from sbir_jax import dispatch, ema, gradient, losses, memory, sharding
 from sbir_jax.config import RunConfig
 from sbir_jax.data import augment, pseudo
 from sbir_jax.data.pipeline import images_of
@@ -209,10 +209,9 @@ def make_train_step(
         return after, metrics
 
     def several(state: TrainState, resident: dict, batches: dict) -> tuple[TrainState, dict]:
-        if len(jax.tree.leaves(batches)[0]) == 1:
-            # A loop of one step, unrolled too, takes a CPU 12 times as long: a patch_resnet's
-            # convolutions are slow in whatever XLA calls as a function.
-            state, metrics = step(state, resident, jax.tree.map(lambda x: x[0], batches))
+        if len(batches["sketch"]) == 1:
+            # A loop of one step, unrolled too, took two CPU cores 12 times as long (quickstart.py).
+            state, metrics = step(state, resident, dispatch.one(batches, 0))
             return state, jax.tree.map(lambda x: x[None], metrics)
         return jax.lax.scan(lambda state, batch: step(state, resident, batch), state, batches)
 

@@ -148,8 +148,8 @@ def test_pairs_of_steps_train_as_single_ones(paired, tiny_data, tmp_path, mesh):
 
 
 def test_a_step_that_goes_alone_is_no_loop():
-    """Its program has the loops, functions and convolutions of the step by itself: inside a loop or
-    a function, a CPU's convolutions are 12 times slower."""
+    """Its program has the loops, functions and convolutions of the step by itself: in an
+    unrolled loop of one the quickstart took two CPU cores 12 times as long."""
     run, counts = tiny_run("unused"), []
     optimizer, graphdef = optimizer_of(run, run.optim), dual.define(run.model, image_size=32)
     mesh, single = sharding.make_mesh(jax.devices()[:1]), draw_batch()
