@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 from absl import flags
+from threadpoolctl import threadpool_limits
 from tiny import TINY, small_backbone, tiny_run, tiny_tree
 
 # Tests compile much and compute little: of two files that compile most, the CPU time falls from
@@ -23,6 +24,8 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_seta
     _cores = sorted(os.sched_getaffinity(0))
     if own := _cores[int(worker[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
         os.sched_setaffinity(0, own)
+        # BLAS has counted the cores before, and its threads would wait for each other on one.
+        threadpool_limits(len(own), user_api="blas")
 
 
 @pytest.fixture(scope="session", autouse=True)
