@@ -11,6 +11,7 @@ start from the wrong step; here both are always kept.
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sbir_jax.seal import broken, write_seal
 
 _policies = ocp.training.preservation_policies
 _SHOWN = 8  # mismatching arrays named in one error
+_RESERVE = 1 << 20  # bytes; beside the arrays, for some 50 small files of a checkpoint and the logs
 
 
 class CheckpointError(RuntimeError):
@@ -121,9 +123,13 @@ class Checkpoints:
         """Starts saving `items` (name to pytree of arrays) under `step`; returns at once.
 
         The arrays may be donated afterwards: Orbax has copied them when this returns.
+
+        Raises:
+          CheckpointError: the disk has no room for it, or the save before this one failed.
         """
         self.wait()
         flat = {name: by_path(tree) for name, tree in items.items()}
+        self._check_room(step, flat)
         try:
             saving = self._orbax.save_checkpointables_async(
                 step, {name: tree for name, tree in flat.items() if tree}, metrics=metrics
@@ -131,6 +137,15 @@ class Checkpoints:
         except Exception as error:
             raise _unsaved(self.directory / str(step), error) from error
         self._sealing = self._sealer.submit(self._seal, saving, step)
+
+    def _check_room(self, step: int, flat: dict[str, dict[str, Any]]) -> None:
+        # Before anything is written: TensorStore's threads print tracebacks of their own where a
+        # disk fills under them, and no hook of Python's sees those.
+        need = _RESERVE + sum(a.nbytes for tree in flat.values() for a in tree.values())
+        free = shutil.disk_usage(self.directory).free
+        if free < need:
+            mib = f"it takes {need / 2**20:,.1f} MiB and {free / 2**20:,.1f} MiB are free"
+            raise _unsaved(self.directory / str(step), f"no space left on the disk ({mib})")
 
     def wait(self) -> None:
         """Returns when the save under way, if any, is on disk.
@@ -228,7 +243,7 @@ def _unreadable(where: Path, reason: object) -> CheckpointDamaged:
     return CheckpointDamaged(f"{where} cannot be read: {_first_line(reason)}")
 
 
-def _unsaved(where: Path, error: Exception) -> CheckpointError:
+def _unsaved(where: Path, error: object) -> CheckpointError:
     full = any(words in str(error) for words in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED"))
     why = "no space left on the disk" if full else _first_line(error)
     return CheckpointError(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +13,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_killed import spawn
 from tiny import assert_same_run, metric_lines, tiny_run
 
 from sbir_jax import cli, environment
@@ -215,46 +212,78 @@ def test_versions_that_changed_are_told(copy, mesh, capsys):
     assert told == [f"warning: not as it was started: jax 0.9.0 -> {jax.__version__}"]
 
 
-TRAIN_SMALL = """
-import sys, launch, tiny
-with tiny.small_backbone():
-    sys.exit(launch.main(["train", "--workdir=" + sys.argv[1]]))
-"""
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_used(tiny_data, tmp_path):
-    """On a file system of 400 KiB a run fails in one line, and given room it ends like another."""
+@pytest.fixture
+def small_disk(tmp_path):
+    """(directory, resize): a file system of its own, of 64 MiB until `resize` says otherwise."""
     room = tmp_path / "room"
     room.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(room)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(room)], capture_output=True
     ).returncode:
         pytest.skip("no right to mount a small file system")
-    run = tiny_run(tiny_data, {"train.duration": "60 steps", "train.eval_every": "5 steps"})
-    workdir, other = room / "run", tmp_path / "alone"
-    try:
-        for place in (workdir, other):
-            place.mkdir()
-            (place / "config.json").write_text(json.dumps(dataclasses.asdict(run)))
-        (room / "ballast").write_bytes(bytes(100 << 10))
-        failed = spawn(TRAIN_SMALL, workdir)
-        _, err = failed.communicate(timeout=200)
-        assert failed.returncode == 1, err
-        # Threads of TensorStore may print that the loop of the failed save is closed; no hook of
-        # Python's sees that. Nothing else may have a traceback.
-        assert set(re.findall(r'File ".*?([\w.]+/[\w.]+)"', err)) <= {"asyncio/base_events.py"}, err
-        last = err.rstrip().splitlines()[-1]
-        assert last.startswith("launch.py: ") and "space left" in last, err
-        subprocess.run(["mount", "-o", "remount,size=64m", str(room)], check=True)
-        again = spawn(TRAIN_SMALL, workdir)
-        _, err = again.communicate(timeout=200)
-        assert again.returncode == 0, err
-        alone = spawn(TRAIN_SMALL, other)
-        assert alone.communicate(timeout=200) and alone.returncode == 0
-        assert_same_run(workdir, other)
-    finally:
-        subprocess.run(["umount", str(room)], check=False)
+
+    def resize(size: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(room)], check=True)
+
+    yield room, resize
+    subprocess.run(["umount", str(room)], check=True)
+
+
+def used(folder: Path) -> int:
+    return shutil.disk_usage(folder).used
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_used(
+    finished, small_disk, mesh, capfd, monkeypatch
+):
+    """A disk that fills after the first checkpoint ends the run; given room, it ends like another.
+
+    Nothing is printed but the run's own lines, by no thread of any library.
+    """
+    run, workdir = finished
+    room, resize = small_disk
+    save = Checkpoints.save
+
+    def fill_after_first(self, step, *rest):
+        save(self, step, *rest)
+        self.wait()
+        resize(used(room) + (512 << 10))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", fill_after_first)
+        words = (
+            r"/4 cannot be saved: no space left on the disk \(it takes 1\.\d MiB and 0\.\d MiB are"
+        )
+        with pytest.raises(CheckpointError, match=words) as caught:
+            train(run, room / "run", mesh=mesh)
+    assert "\n" not in str(caught.value)
+    out, err = capfd.readouterr()
+    assert "Traceback" not in out + err
+    assert [p.name for p in (room / "run/checkpoints").iterdir()] == ["2"]
+    resize(64 << 20)
+    train(run, room / "run", mesh=mesh)
+    assert_same_run(room / "run", workdir)
+
+
+def test_a_disk_that_fills_during_a_save_is_one_line(small_disk):
+    """Room for the bytes and none for the files: refused by the disk in the middle of a save."""
+    room, _ = small_disk
+    subprocess.run(["mount", "-o", "remount,nr_inodes=60", str(room)], check=True)
+    items = {"params": {"kernel": jax.numpy.arange(4.0)}, "opt_state": {"mu": jax.numpy.ones(3)}}
+    words = r"cannot be saved: no space left on the disk; what was saved before is whole"
+    with Checkpoints(room, metric=METRIC) as checkpoints:
+        checkpoints.save(1, items, {METRIC: 0.5})
+    left = 20  # enough for the folders of a checkpoint
+    for k in range(60 - left - sum(1 for _ in room.rglob("*"))):
+        (room / f"file{k}").touch()
+    with (
+        pytest.raises(CheckpointError, match=words),
+        Checkpoints(room, metric=METRIC) as checkpoints,
+    ):
+        checkpoints.save(2, items, {METRIC: 0.6})
+    step, stored = restore_from(room, "latest", items, metric=METRIC)
+    assert step == 1
+    np.testing.assert_array_equal(stored["params"]["kernel"], items["params"]["kernel"])
 
 
 def test_a_full_disk_while_logging_is_one_line(monkeypatch, capsys):
