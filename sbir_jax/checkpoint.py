@@ -20,21 +20,19 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from sbir_jax import hosts
+from sbir_jax.checkpoint_errors import (
+    CheckpointDamaged,
+    CheckpointError,
+    check_fits,
+    unreadable,
+    unsaved,
+)
 from sbir_jax.config import nearest
 from sbir_jax.paths import by_path
 from sbir_jax.seal import broken, write_seal
 
 _policies = ocp.training.preservation_policies
-_SHOWN = 8  # mismatching arrays named in one error
 _RESERVE = 1 << 20  # bytes; beside the arrays, for some 50 small files of a checkpoint and the logs
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that is missing, damaged or of another model, said in one line."""
-
-
-class CheckpointDamaged(CheckpointError):
-    """A checkpoint that is there and is not what was saved."""
 
 
 class Checkpoints:
@@ -66,7 +64,7 @@ class Checkpoints:
         for folder, reason in reasons.items():
             if reason:
                 place = _move_aside(folder)
-                self.moved.append(f"{_unreadable(folder, reason)}; moved to {place}")
+                self.moved.append(f"{unreadable(folder, reason)}; moved to {place}")
         return True
 
     def _open(self) -> ocp.training.Checkpointer:
@@ -83,7 +81,7 @@ class Checkpoints:
                 cleanup_tmp_directories=not self._read_only,
             )
         except Exception as error:  # it reads the metrics of every checkpoint
-            raise _unreadable(self.directory, error) from error
+            raise unreadable(self.directory, error) from error
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -94,7 +92,7 @@ class Checkpoints:
             self._orbax.close()
         except Exception as error:  # the save under way failed
             if kind is None:
-                raise _unsaved(self.directory, error) from error
+                raise unsaved(self.directory, error) from error
 
     def steps(self) -> dict[int, dict[str, float]]:
         """Saved steps, ascending, each with the metrics it was saved with."""
@@ -135,7 +133,7 @@ class Checkpoints:
                 step, {name: tree for name, tree in flat.items() if tree}, metrics=metrics
             )
         except Exception as error:
-            raise _unsaved(self.directory / str(step), error) from error
+            raise unsaved(self.directory / str(step), error) from error
         self._sealing = self._sealer.submit(self._seal, saving, step)
 
     def _check_room(self, step: int, flat: dict[str, dict[str, Any]]) -> None:
@@ -145,7 +143,7 @@ class Checkpoints:
         free = shutil.disk_usage(self.directory).free
         if free < need:
             mib = f"it takes {need / 2**20:,.1f} MiB and {free / 2**20:,.1f} MiB are free"
-            raise _unsaved(self.directory / str(step), f"no space left on the disk ({mib})")
+            raise unsaved(self.directory / str(step), f"no space left on the disk ({mib})")
 
     def wait(self) -> None:
         """Returns when the save under way, if any, is on disk.
@@ -159,7 +157,7 @@ class Checkpoints:
         try:
             self._orbax.wait()
         except Exception as error:
-            raise _unsaved(self.directory, error) from error
+            raise unsaved(self.directory, error) from error
 
     def set_aside(self, step: int) -> Path:
         """Moves a damaged checkpoint out of the way, to `damaged/STEP` beside it; returns where."""
@@ -175,7 +173,7 @@ class Checkpoints:
             if hosts.is_first():
                 write_seal(where)
         except Exception as error:
-            raise _unsaved(where, error) from error
+            raise unsaved(where, error) from error
 
     def restore(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         """Loads the items named by `like`, whose leaves say shape, dtype and sharding.
@@ -187,23 +185,19 @@ class Checkpoints:
         wanted = {name: by_path(tree) for name, tree in like.items()}
         where = self.directory / str(step)
         if reason := broken(where, [name for name, arrays in wanted.items() if arrays]):
-            raise _unreadable(where, reason)
+            raise unreadable(where, reason)
         try:
             stored = self._orbax.checkpointables_metadata(step).metadata or {}
         except Exception as error:  # ValueError, OSError, json, tensorstore, Orbax's own, ...
-            raise _unreadable(where, error) from error
+            raise unreadable(where, error) from error
         for name, arrays in wanted.items():
             if arrays and stored.get(name) is None:
-                raise _unreadable(where, f"item {name!r} is missing or damaged")
-        if problems := _differences(wanted, stored):
-            more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-            raise CheckpointError(
-                f"{where} does not fit this model: {'; '.join(problems[:_SHOWN])}{more}"
-            )
+                raise unreadable(where, f"item {name!r} is missing or damaged")
+        check_fits(where, wanted, stored)
         try:
             loaded = self._orbax.load_checkpointables(step, {n: t for n, t in wanted.items() if t})
         except Exception as error:
-            raise _unreadable(where, error) from error
+            raise unreadable(where, error) from error
         return {
             name: jax.tree.unflatten(
                 jax.tree.structure(tree), [loaded[name][p] for p in wanted[name]]
@@ -237,38 +231,3 @@ def _move_aside(folder: Path) -> Path:
         folder.rename(place)
     hosts.wait("moved what is damaged")
     return place
-
-
-def _unreadable(where: Path, reason: object) -> CheckpointDamaged:
-    return CheckpointDamaged(f"{where} cannot be read: {_first_line(reason)}")
-
-
-def _unsaved(where: Path, error: object) -> CheckpointError:
-    full = any(words in str(error) for words in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED"))
-    why = "no space left on the disk" if full else _first_line(error)
-    return CheckpointError(
-        f"{where} cannot be saved: {why}; what was saved before is whole, and the same command "
-        "continues from there"
-    )
-
-
-def _first_line(reason: object) -> str:
-    """One line of a reason that may have many."""
-    return (str(reason).splitlines() or [type(reason).__name__])[0][:200]
-
-
-def _differences(wanted: dict[str, dict], stored: dict[str, dict]) -> list[str]:
-    problems = []
-    for name, arrays in wanted.items():
-        have = stored.get(name) or {}
-        for path, leaf in arrays.items():
-            if path not in have:
-                problems.append(f"{name}/{path} is missing")
-            elif tuple(have[path].shape) != tuple(leaf.shape):
-                problems.append(
-                    f"{name}/{path} is {have[path].shape}, expected {tuple(leaf.shape)}"
-                )
-            elif have[path].dtype != leaf.dtype:
-                problems.append(f"{name}/{path} is {have[path].dtype}, expected {leaf.dtype}")
-        problems += [f"{name}/{path} is not in this model" for path in have if path not in arrays]
-    return problems

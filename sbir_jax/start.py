@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sbir_jax import hosts, sharding
-from sbir_jax.checkpoint import CheckpointDamaged, Checkpoints
+from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.checkpoint_errors import CheckpointDamaged
 from sbir_jax.config import ConfigError, RunConfig, resolve
 from sbir_jax.data.pipeline import Feed
 from sbir_jax.ema import Average

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sbir_jax import sharding
-from sbir_jax.checkpoint import CheckpointError, Checkpoints
+from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.checkpoint_errors import CheckpointError
 
 METRIC = "category/mAP@all"
 

@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score
 from tiny import TINY, metric_lines, small_backbone, stored, tiny_run, tiny_tree
 
 from sbir_jax import evaluate, sharding
-from sbir_jax.checkpoint import CheckpointError
+from sbir_jax.checkpoint_errors import CheckpointError
 from sbir_jax.config import ConfigError
 from sbir_jax.data import augment
 from sbir_jax.data.source import open_dataset

@@ -480,7 +480,7 @@ def test_evaluate_untrained_needs_no_run(here, calls):
     "module, name, code",
     [
         ("sbir_jax.data.source", "DatasetError", 1),
-        ("sbir_jax.checkpoint", "CheckpointError", 1),
+        ("sbir_jax.checkpoint_errors", "CheckpointError", 1),
         ("sbir_jax.compile", "DoesNotFit", 1),
         ("sbir_jax.train", "TrainingDiverged", 1),
         ("sbir_jax.embeddings", "EmbeddingsError", 1),

@@ -17,7 +17,8 @@ from tiny import assert_same_run, metric_lines, tiny_run
 
 from sbir_jax import cli, environment
 from sbir_jax import train as training
-from sbir_jax.checkpoint import CheckpointError, Checkpoints, restore_from
+from sbir_jax.checkpoint import Checkpoints, restore_from
+from sbir_jax.checkpoint_errors import CheckpointError
 from sbir_jax.config import ConfigError
 from sbir_jax.data.pipeline import make_feed
 from sbir_jax.data.source import open_dataset

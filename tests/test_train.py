@@ -13,7 +13,8 @@ import pytest
 from tiny import TINY, assert_same_run, metric_lines, stored, tiny_run, tiny_tree
 
 from sbir_jax import sharding
-from sbir_jax.checkpoint import CheckpointError, Checkpoints
+from sbir_jax.checkpoint import Checkpoints
+from sbir_jax.checkpoint_errors import CheckpointError
 from sbir_jax.config import ConfigError
 from sbir_jax.data import pipeline, resident
 from sbir_jax.models import dual

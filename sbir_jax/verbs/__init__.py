@@ -24,7 +24,7 @@ VERBS = {name: verb for file in _FILES for name, verb in file.VERBS.items()}
 # Errors that explain themselves in one line, by module.
 RUN_ERRORS = {
     "sbir_jax.data.source": "DatasetError",
-    "sbir_jax.checkpoint": "CheckpointError",
+    "sbir_jax.checkpoint_errors": "CheckpointError",
     "sbir_jax.compile": "DoesNotFit",
     "sbir_jax.lock": "WorkdirInUse",
     "sbir_jax.sweep": "SweepFailed",
