@@ -26,7 +26,7 @@ from sbir_jax.loss_config import steps
 from sbir_jax.memory import Memory
 from sbir_jax.mining import Ids
 from sbir_jax.models import dual
-from sbir_jax.models.remat import compiler_options
+from sbir_jax.models.compiling import compiler_options
 from sbir_jax.optim import Optimizer, everything, parts
 from sbir_jax.paths import pick, replaced
 
@@ -219,7 +219,7 @@ def make_train_step(
         several if stacked else step,
         donate_argnames="state",
         out_shardings=(homes, sharding.replicated(mesh)),
-        compiler_options=compiler_options(run.model.remat, mesh.devices.flat[0].platform),
+        compiler_options=compiler_options(run.model, mesh.devices.flat[0].platform),
     )
 
 

@@ -16,14 +16,14 @@ from sbir_jax import sharding
 from sbir_jax.backbones import ConvNeXtSpec, ResNetSpec, VGGSpec, ViTSpec
 from sbir_jax.model_config import ModelConfig
 from sbir_jax.models import dual
-from sbir_jax.models.remat import compiler_options
+from sbir_jax.models.compiling import compiler_options
 from sbir_jax.paths import by_path
 from sbir_jax.step import make_init, make_train_step
 
 # (spec, the share of bytes that `dots` and `blocks` may take at most of those without)
 FAMILIES = {
-    "resnet": (ResNetSpec(depths=(3,), widths=(8,), bottleneck=True), 0.9, 0.8),
-    "vgg": (VGGSpec(stages=((8, 8), (8, 8), (8, 8)), batch_norm=True), 0.96, 0.92),
+    "resnet": (ResNetSpec(depths=(3, 3), widths=(8, 16), bottleneck=True), 0.9, 0.5),
+    "vgg": (VGGSpec(stages=((8,), (16, 16), (32, 32, 32)), batch_norm=True), 0.92, 0.85),
     "convnext": (ConvNeXtSpec(depths=(4,), widths=(8,)), 0.75, 0.5),
     "vit": (ViTSpec(patch=4, width=16, depth=4, heads=2, image_size=32), 0.7, 0.5),
 }
@@ -44,7 +44,7 @@ def gradient(remat: str):
         return ((a + 2 * b) * jnp.arange(8)).mean(), new
 
     whole = jax.value_and_grad(loss, has_aux=True)
-    options = compiler_options(remat, "cpu")
+    options = compiler_options(config, "cpu")
     compiled = jax.jit(whole, compiler_options=options).lower(params).compile()
     (value, new), grads = compiled(params)
     return compiled.memory_analysis().temp_size_in_bytes, value, (state, new), grads
@@ -65,7 +65,7 @@ def test_gradients_stay_and_memory_shrinks(name, monkeypatch):
     for remat, share in zip(("dots", "blocks"), shares, strict=True):
         used, found, (_, state), slopes = gradient(remat)
         assert used < share * most, remat
-        assert float(found) == pytest.approx(float(value), rel=1e-6)
+        assert float(found) == pytest.approx(float(value), rel=1e-5)
         for expected, got in ((after, state), (grads, slopes)):
             close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5 * scale)
             jax.tree.map(close, got, expected)

@@ -23,10 +23,6 @@ def _is_product(primitive: Any, *arguments: Any, **parameters: Any) -> bool:
 
 _POLICIES = {"dots": _is_product, "blocks": jax.checkpoint_policies.nothing_saveable}
 
-# XLA for CPUs takes away the barrier between an activation and its recomputation, and then joins
-# the two: without this a ViT of six blocks needed 71 MiB for its gradient, with it 16.
-_ON_CPU = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-
 
 def through(block: nnx.Module, x: jax.Array, *, remat: str, **options: Any) -> jax.Array:
     """`block(x, **options)`, keeping for its gradient what `config.model.remat` says.
@@ -45,8 +41,3 @@ def through(block: nnx.Module, x: jax.Array, *, remat: str, **options: Any) -> j
     y, rest = run(params, rest, x)
     nnx.update(block, rest)
     return y
-
-
-def compiler_options(remat: str, platform: str) -> dict[str, str]:
-    """What a program with such blocks has to be compiled with, for `jax.jit`."""
-    return _ON_CPU if remat != "none" and platform == "cpu" else {}

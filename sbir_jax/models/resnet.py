@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 
 from sbir_jax.backbones import ResNetSpec
 from sbir_jax.models.initial import he_normal
+from sbir_jax.models.pool import max_pool
 from sbir_jax.models.remat import through
 
 
@@ -75,7 +76,7 @@ class Stem(nnx.Module):
         x = nnx.relu(self.norm(self.conv(images), use_running_average=not train))
         if self.patches:
             return x
-        return nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        return max_pool(x, window=3)
 
 
 class Block(nnx.Module):

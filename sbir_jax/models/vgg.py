@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 
 from sbir_jax.backbones import VGGSpec
 from sbir_jax.models.initial import he_normal
+from sbir_jax.models.pool import max_pool
 from sbir_jax.models.remat import through
 from sbir_jax.models.resnet import batch_norm
 
@@ -48,7 +49,7 @@ class Stage(nnx.Module):
         for i, conv in enumerate(self.convs):
             x = conv(x)
             x = nnx.relu(self.norms[i](x, use_running_average=not train) if self.norms else x)
-        return nnx.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+        return max_pool(x, window=2)
 
 
 class Stem(nnx.Module):

@@ -7,8 +7,6 @@ and not written if its vectors are not those of the encoders.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import json
 import logging
 import warnings
@@ -18,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr, Literal
 
@@ -143,48 +140,18 @@ def _difference(encoders: Encoders, side: Modality, program: bytes) -> float:
 
 
 def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], given: Sequence[Any]) -> list[Any]:
-    """Runs a jaxpr with calls inlined, and with pooling as maxima of shifted maps.
-
-    jax2onnx makes a pooling over all axes of it, batch and channels too, which onnxruntime refuses.
-    """
+    """Runs a jaxpr with calls inlined."""
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *given), strict=True))
     for eqn in jaxpr.eqns:
         values = [of.val if isinstance(of, Literal) else known[of] for of in eqn.invars]
         if eqn.primitive.name in _INLINED:
             inner: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
             found = _evaluated(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), values)
-        elif eqn.primitive is jax.lax.reduce_window_max_p:
-            found = [_pooled(*values, **eqn.params)]
         else:
             found = eqn.primitive.bind(*values, **eqn.params)
             found = found if eqn.primitive.multiple_results else [found]
         known |= zip(eqn.outvars, found, strict=True)
     return [of.val if isinstance(of, Literal) else known[of] for of in jaxpr.outvars]
-
-
-def _pooled(
-    x: jax.Array,
-    *,
-    window_dimensions: Sequence[int],
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    base_dilation: Sequence[int],
-    window_dilation: Sequence[int],
-) -> jax.Array:
-    if set((*base_dilation, *window_dilation)) != {1}:
-        raise RetrievalError("pooling with holes has no ONNX form here")
-    for axis, pads in enumerate(padding):
-        sides = [
-            jnp.full((*x.shape[:axis], n, *x.shape[axis + 1 :]), -jnp.inf, x.dtype) for n in pads
-        ]
-        x = jnp.concatenate([sides[0], x, sides[1]], axis) if any(pads) else x
-    # One more than the last first position of a window.
-    ends = [at - window + 1 for at, window in zip(x.shape, window_dimensions, strict=True)]
-    shifted = []
-    for shift in itertools.product(*map(range, window_dimensions)):
-        stops = [end + by for end, by in zip(ends, shift, strict=True)]
-        shifted.append(jax.lax.slice(x, shift, stops, window_strides))
-    return functools.reduce(jnp.maximum, shifted)
 
 
 @contextmanager

@@ -1,0 +1,41 @@
+"""What XLA is told beside the program of a train step, to be fast and small on CPUs."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+
+from sbir_jax.backbones import BACKBONES, ResNetSpec, VGGSpec
+from sbir_jax.config import ModelConfig
+
+# XLA for CPUs takes away the barrier between an activation and its recomputation, and then joins
+# the two: without this a ViT of six blocks needed 71 MiB for its gradient, with it 16.
+_REMAT = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+
+# XLA for CPUs (JAX 0.10 to 0.12) gives convolutions to YNNPACK, slower at those of a ResNet than
+# what it had before: of 65 x 16 x 16 x 32, 3 x 3, the weights' gradient takes two cores 4.9 ms, and
+# 3.2 without. Products and sums stay there. So do the convolutions of a ViT, which hardly has any,
+# and of a ConvNeXt, one for each channel: its step takes 1.4 times as long without.
+_RESNETS = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+}
+
+
+def compiler_options(model: ModelConfig, platform: str) -> dict[str, str]:
+    """For `jax.jit` of a train step of `model` on a platform ("cpu", "gpu", "tpu")."""
+    if platform != "cpu":
+        return {}
+    options = _REMAT if model.remat != "none" else {}
+    dense = isinstance(BACKBONES[model.backbone].spec, ResNetSpec | VGGSpec)
+    return options | (_RESNETS if dense and _known(*_RESNETS.items()) else {})
+
+
+@functools.cache
+def _known(*options: tuple[str, str]) -> bool:
+    """Whether this XLA has these options, which are experimental and may go."""
+    try:
+        jax.jit(lambda: 0, compiler_options=dict(options)).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
