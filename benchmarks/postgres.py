@@ -18,7 +18,8 @@ import time
 import numpy as np
 import search
 
-from sbir_jax.retrieval.index import Index, Item
+from sbir_jax.retrieval.index import Index
+from sbir_jax.retrieval.items import Item
 from sbir_jax.retrieval.postgres import Table, push
 
 

@@ -20,7 +20,7 @@ PUBLIC = {
         "sbir_jax.retrieval.encoders.Encoders",
         "sbir_jax.retrieval.index.Index",
         "sbir_jax.retrieval.index.Match",
-        "sbir_jax.retrieval.index.Item",
+        "sbir_jax.retrieval.items.Item",
         "sbir_jax.retrieval.indexing.update",
         "sbir_jax.retrieval.indexing.remove",
         "sbir_jax.retrieval.export.export_encoders",

@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from sbir_jax import hosts, results, sharding, tables
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.cache import CachedImages
+from sbir_jax.data.decoding import decoded, kept
 from sbir_jax.data.images import Modality
-from sbir_jax.data.pipeline import decoded, kept
 from sbir_jax.data.sampling import class_confusion
 from sbir_jax.data.source import Dataset, Images, open_dataset
 from sbir_jax.embeddings import Embeddings

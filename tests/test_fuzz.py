@@ -32,7 +32,8 @@ from sbir_jax.ranking import names
 from sbir_jax.ranking.trec import TrecError, read_qrels
 from sbir_jax.results import ResultsError, read_scores
 from sbir_jax.retrieval import RetrievalError
-from sbir_jax.retrieval.index import Index, Item, content_of, item_lines
+from sbir_jax.retrieval.index import Index
+from sbir_jax.retrieval.items import Item, content_of, item_lines
 
 NUMBER = st.one_of(st.integers(-(10**6), 10**6), st.floats(), st.just(10**400), st.just(True))
 JUNK = st.recursive(

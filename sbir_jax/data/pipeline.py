@@ -16,16 +16,14 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import grain
 import jax
 import numpy as np
-from absl import flags
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from sbir_jax import sharding
-from sbir_jax.data import cache, resident
+from sbir_jax.data import resident
 from sbir_jax.data.cache import CachedImages
+from sbir_jax.data.decoding import kept, loaded, prefetch
 from sbir_jax.data.images import MODALITIES, Modality
 from sbir_jax.data.resident import Split
 from sbir_jax.data.sampling import ClassSampler, Sampler, make_sampler
@@ -36,7 +34,6 @@ from sbir_jax.setting import ConfigError
 
 _SIDES: tuple[Modality, ...] = ("sketch", "photo")
 _IN_FLIGHT = 2  # batches on their way to the device while one is used
-_DECODE_CHUNK = 512  # images decoded between two moves of the progress bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +128,7 @@ def make_feed(dataset: Dataset, config: DataConfig, *, seed: int, mesh: Mesh) ->
     held = {}
     if kind == "device":
         for side, of in images.items():
-            load = functools.partial(_load, of, side, config)
+            load = functools.partial(loaded, of, side, config)
             held[side] = resident.put(mesh, load, shapes[side], split=split)
     rows = sharding.local_rows(mesh, config.batch_size)
     local = _LocalBatch(images, config, sampler, index, rows, decode=kind != "device")
@@ -154,22 +151,6 @@ def _chosen(config: DataConfig, nbytes: int, mesh: Mesh) -> tuple[str, bool, str
     if shared or (config.cache == "device" and mesh.size > 1):
         return "device", True, f"{room}, so they are split over {mesh.size} devices"
     return ("device" if config.cache == "device" else "host"), False, room
-
-
-def kept(
-    dataset: Dataset, split: str, side: Modality, config: DataConfig
-) -> tuple[Images | CachedImages, str]:
-    """One side of a split, from the cache beside the dataset if there can be one, and how."""
-    if config.cache == "none":
-        return dataset.images(split, side), ""
-    doing = f"decoding {side} images"
-    decode = functools.partial(decoded, config=config, rows=_DECODE_CHUNK, doing=doing)
-    found, how = cache.open_or_make(
-        dataset, split, side, size=config.load_size, fit=config.fit, decode=decode
-    )
-    if found is None:
-        return dataset.images(split, side), f"no cache: {how}"
-    return found, f"{how} {'from' if how == 'read' else 'into'} the cache"
 
 
 def _require_shared_classes(dataset: Dataset) -> None:
@@ -210,54 +191,6 @@ class _LocalBatch:
                 for side, rows in picked.items()
             }
         return batch | ids
-
-
-def prefetch(make: Callable[[int], Any], start: int, stop: int, *, workers: int) -> Iterator[Any]:
-    """`make(start) ... make(stop - 1)` in order, made ahead by threads or `workers` processes."""
-    flags.FLAGS.mark_as_parsed()  # Grain reads absl flags, also outside an absl program
-    data = grain.MapDataset.range(start, stop).map(make)
-    if workers:
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-        return iter(
-            data.to_iter_dataset(options).mp_prefetch(grain.MultiprocessingOptions(workers))
-        )
-    return iter(data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
-
-
-def decoded(
-    images: Images | CachedImages,
-    config: DataConfig,
-    *,
-    rows: int,
-    doing: str,
-    among: range | None = None,
-    own: slice = slice(None),
-) -> Iterator[np.ndarray]:
-    """Images in order, uint8 [<= rows, load_size, load_size, C], decoded ahead of their use.
-
-    All of them, or those `among` a range; of every `rows` of them those that are this process's
-    `own`, which may be none. A progress bar called `doing` counts what the consumer has taken.
-    """
-    among = range(len(images)) if among is None else among
-    chunks = [among[start : start + rows][own] for start in range(0, len(among), rows)]
-
-    def load(chunk: int) -> np.ndarray:
-        return images.load(np.array(chunks[chunk], int), size=config.load_size, fit=config.fit)
-
-    count = sum(map(len, chunks))
-    with tqdm(total=count, desc=doing, unit="img", delay=2, leave=False, disable=None) as bar:
-        for part in prefetch(load, 0, len(chunks), workers=0) if chunks else ():
-            yield part
-            bar.update(len(part))
-
-
-def _load(images: Images | CachedImages, side: str, config: DataConfig, among: range) -> np.ndarray:
-    out = np.empty((len(among), config.load_size, config.load_size, images.channels), np.uint8)
-    done, doing = 0, f"loading {side} images"
-    for part in decoded(images, config, rows=_DECODE_CHUNK, doing=doing, among=among):
-        out[done : done + len(part)] = part
-        done += len(part)
-    return out
 
 
 def _stacked(

@@ -18,16 +18,8 @@ from sbir_jax import __version__
 from sbir_jax.lock import take
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders
-from sbir_jax.retrieval.index import (
-    CHECKED,
-    FORMAT,
-    NEXT,
-    Index,
-    Item,
-    checksum,
-    content_of,
-    item_lines,
-)
+from sbir_jax.retrieval.index import CHECKED, FORMAT, NEXT, Index, checksum
+from sbir_jax.retrieval.items import Item, content_of, item_lines
 from sbir_jax.retrieval.known import Known
 from sbir_jax.workdir import write_json
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +23,7 @@ import numpy as np
 from sbir_jax.checksum import crc32_of
 from sbir_jax.config import nearest
 from sbir_jax.retrieval import RetrievalError
+from sbir_jax.retrieval.items import Item, content_of, read_items, thumbnail_file
 
 if TYPE_CHECKING:
     from sbir_jax.retrieval.approximate import Approximate
@@ -35,28 +35,6 @@ NEXT = "next.json"  # the manifest of new files that are whole and not yet in th
 CHECKED = ("vectors.npy", "items.jsonl")  # files whose checksums the manifest holds
 METHODS = ("exact", "int8", "binary", "faiss")
 TABLE_METHODS = ("exact", "hnsw")  # of an index in PostgreSQL
-
-
-class Item(NamedTuple):
-    """One photo of an index.
-
-    Attributes:
-      id: of its content: the first 20 digits of the file's sha256. Equal files share it.
-      root: the directory that was indexed.
-      path: of the file below `root`, with `/`.
-      size, modified: of the file, in bytes and in nanoseconds since 1970, to see that it changed.
-    """
-
-    id: str
-    root: str
-    path: str
-    size: int
-    modified: int
-
-    @property
-    def file(self) -> Path:
-        """Where the photo is, or was when it was indexed."""
-        return Path(self.root, self.path)
 
 
 class Match(NamedTuple):
@@ -243,31 +221,7 @@ def one_method(method: str, valid: Sequence[str]) -> None:
         raise RetrievalError(f"method={method!r}: {nearest(method, valid)}")
 
 
-def thumbnail_file(folder: Path, id: str) -> Path:
-    """Where the thumbnail of a content is; 256 directories, as one of a million files is slow."""
-    return folder / "thumbnails" / id[:2] / f"{id}.jpg"
-
-
-def content_of(items: Iterable[Item]) -> str:
-    """sha256 over what the rows are, in order: it changes with every update."""
-    return hashlib.sha256(
-        "".join(f"{item.id} {item.path}\n" for item in items).encode()
-    ).hexdigest()
-
-
 def checksum(path: Path) -> int:
     """CRC of a file of an index, as the manifest holds it."""
     with path.open("rb") as file:
         return crc32_of(file, doing=f"checking {path.name}")
-
-
-def read_items(path: Path) -> list[Item]:
-    """The items of an `items.jsonl`; damaged lines raise ValueError, TypeError or KeyError."""
-    with path.open(encoding="utf-8") as lines:
-        return [Item(**json.loads(line)) for line in lines]
-
-
-def item_lines(items: Iterable[Item]) -> Iterator[str]:
-    """Lines of an `items.jsonl`, ended."""
-    for item in items:
-        yield json.dumps(item._asdict()) + "\n"

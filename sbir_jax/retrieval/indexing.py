@@ -18,12 +18,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from sbir_jax.data.decoding import prefetch
 from sbir_jax.data.images import BadImage, read_image
-from sbir_jax.data.pipeline import prefetch
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Encoders
 from sbir_jax.retrieval.folder import Bad, alone, check_ours, opened, write, write_bad
-from sbir_jax.retrieval.index import Index, Item, thumbnail_file
+from sbir_jax.retrieval.index import Index
+from sbir_jax.retrieval.items import Item, thumbnail_file
 from sbir_jax.retrieval.known import File, Known, Parts
 
 THUMBNAIL = 192  # longer side in pixels

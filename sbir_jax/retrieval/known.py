@@ -13,7 +13,8 @@ import numpy as np
 
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.encoders import Identity
-from sbir_jax.retrieval.index import Index, Item, item_lines, read_items
+from sbir_jax.retrieval.index import Index
+from sbir_jax.retrieval.items import Item, item_lines, read_items
 from sbir_jax.workdir import write_json
 
 

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.connection import Jsonb, connect, explained, psycopg, shown, sql
-from sbir_jax.retrieval.index import TABLE_METHODS, Index, Item, Match, check_encoders, one_method
+from sbir_jax.retrieval.index import TABLE_METHODS, Index, Match, check_encoders, one_method
+from sbir_jax.retrieval.items import Item
 from sbir_jax.retrieval.search import checked
 
 if TYPE_CHECKING:

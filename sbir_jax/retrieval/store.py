@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sbir_jax.retrieval.index import METHODS, TABLE_METHODS, Index, Item, Match
+from sbir_jax.retrieval.index import METHODS, TABLE_METHODS, Index, Match
+from sbir_jax.retrieval.items import Item
 
 if TYPE_CHECKING:
     from sbir_jax.retrieval.encoders import Encoders
