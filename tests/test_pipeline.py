@@ -11,7 +11,7 @@ import pytest
 from tiny import TINY, tiny_run
 
 from sbir_jax import sharding
-from sbir_jax.data import pipeline, resident
+from sbir_jax.data import decoding, pipeline, resident
 from sbir_jax.data.sampling import make_sampler
 from sbir_jax.data.source import DatasetError, open_dataset
 from sbir_jax.data_config import DataConfig
@@ -151,7 +151,7 @@ def test_batches_are_made_ahead_but_not_without_end(dataset, data):
 
 def test_a_split_is_decoded_whole_and_in_order(dataset, data, monkeypatch):
     """A resident side holds every image of its split, though a few are decoded at a time."""
-    monkeypatch.setattr(pipeline, "_DECODE_CHUNK", 7)
+    monkeypatch.setattr(decoding, "_DECODE_CHUNK", 7)
     out = feed_of(dataset, data, cache="device").resident["photo"]
     np.testing.assert_array_equal(
         out, dataset.images("train", "photo").load(range(20), size=36, fit="pad")
