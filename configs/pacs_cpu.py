@@ -10,8 +10,8 @@ split, 500 sketches against 192 photos, chance in brackets: category mAP@all 0.6
 0.704 (0.170), P@10 0.700; instance acc@1 0.033 (0.005), acc@10 0.233 (0.052) over the 360
 sketches whose photo is there. With --config.seed=1: mAP@all 0.646, P@1 0.730, acc@10 0.308. Before
 a change that only rounds otherwise the two runs had 0.648, 0.772, 0.292 and 0.668, 0.730, 0.286:
-read the second digit with care. The same network untrained: mAP@all 0.195. The validation split, which chooses the
-checkpoint, is small (226 sketches). What follows was measured before that change.
+read the second digit with care. The same network untrained: mAP@all 0.195. The validation split,
+which chooses the checkpoint, is small (226 sketches). What follows was measured before that change.
 
 With class vectors beside InfoNCE (--config.loss.name='infonce + 0.5*category'), which wins short
 runs (docs/recipes.md): mAP@all 0.636, P@1 0.694, instance acc@10 0.261.
