@@ -215,11 +215,13 @@ def make_train_step(
             return state, jax.tree.map(lambda x: x[None], metrics)
         return jax.lax.scan(lambda state, batch: step(state, resident, batch), state, batches)
 
+    spec = dual.model_spec(run.model, run.data.image_size)
+    platform = mesh.devices.flat[0].platform
     return jax.jit(
         several if stacked else step,
         donate_argnames="state",
         out_shardings=(homes, sharding.replicated(mesh)),
-        compiler_options=compiler_options(run.model, mesh.devices.flat[0].platform),
+        compiler_options=compiler_options(spec, run.model.remat, platform),
     )
 
 

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from sbir_jax.config import ModelConfig
+from sbir_jax.backbones import BACKBONES
 from sbir_jax.models import compiling
 
 
 def test_convolutions_of_a_resnet_are_not_given_to_ynnpack():
     """And without the options they are: once XLA changes that, they can go."""
-    options = compiling.compiler_options(ModelConfig(backbone="resnet18"), "cpu")
+    options = compiling.compiler_options(BACKBONES["resnet18"].spec, "none", "cpu")
     x, w = jnp.ones((8, 16, 16, 32)), jnp.ones((3, 3, 32, 32))
 
     def conv(x, w):
@@ -32,10 +32,10 @@ def test_convolutions_of_a_resnet_are_not_given_to_ynnpack():
 )
 def test_others_have_no_options(backbone, platform):
     """Neither on other devices nor for models that YNNPACK is good for."""
-    assert compiling.compiler_options(ModelConfig(backbone=backbone), platform) == {}
+    assert compiling.compiler_options(BACKBONES[backbone].spec, "none", platform) == {}
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
     """The options are experimental: a version without them still trains."""
     monkeypatch.setattr(compiling, "_RESNETS", {"xla_cpu_experimental_of_another_version": "x"})
-    assert compiling.compiler_options(ModelConfig(), "cpu") == {}
+    assert compiling.compiler_options(BACKBONES["resnet18"].spec, "none", "cpu") == {}

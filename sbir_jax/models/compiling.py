@@ -6,8 +6,7 @@ import functools
 
 import jax
 
-from sbir_jax.backbones import BACKBONES, ResNetSpec, VGGSpec
-from sbir_jax.config import ModelConfig
+from sbir_jax.backbones import ResNetSpec, Spec, VGGSpec
 
 # XLA for CPUs takes away the barrier between an activation and its recomputation, and then joins
 # the two: without this a ViT of six blocks needed 71 MiB for its gradient, with it 16.
@@ -22,12 +21,12 @@ _RESNETS = {
 }
 
 
-def compiler_options(model: ModelConfig, platform: str) -> dict[str, str]:
-    """For `jax.jit` of a train step of `model` on a platform ("cpu", "gpu", "tpu")."""
+def compiler_options(spec: Spec, remat: str, platform: str) -> dict[str, str]:
+    """For `jax.jit` of a train step of a backbone on a platform ("cpu", "gpu", "tpu")."""
     if platform != "cpu":
         return {}
-    options = _REMAT if model.remat != "none" else {}
-    dense = isinstance(BACKBONES[model.backbone].spec, ResNetSpec | VGGSpec)
+    options = _REMAT if remat != "none" else {}
+    dense = isinstance(spec, ResNetSpec | VGGSpec)
     return options | (_RESNETS if dense and _known(*_RESNETS.items()) else {})
 
 
