@@ -22,7 +22,7 @@ from sbir_jax.step import make_init, make_train_step
 
 # (spec, the share of bytes that `dots` and `blocks` may take at most of those without)
 FAMILIES = {
-    "resnet": (ResNetSpec(depths=(3, 3), widths=(8, 16), bottleneck=True), 0.9, 0.5),
+    "resnet": (ResNetSpec(depths=(3,), widths=(8,), bottleneck=True), 0.9, 0.8),
     "vgg": (VGGSpec(stages=((8,), (16, 16), (32, 32, 32)), batch_norm=True), 0.92, 0.85),
     "convnext": (ConvNeXtSpec(depths=(4,), widths=(8,)), 0.75, 0.5),
     "vit": (ViTSpec(patch=4, width=16, depth=4, heads=2, image_size=32), 0.7, 0.5),
