@@ -91,8 +91,8 @@ def blocks(job: Job, progress: Callable[[Iterable], Iterable], *, mesh: Mesh) ->
 
     def collect(start: int, found: Any) -> Block:
         cut = slice(start, min(start + rows, len(job.queries)))
-        found = jax.tree.map(lambda x: np.asarray(x)[: cut.stop - start], found)
-        finite, nearest, distance, of = found
+        found = jax.device_get(found)  # all copies start before the first is waited for
+        finite, nearest, distance, of = jax.tree.map(lambda x: x[: cut.stop - start], found)
         if not finite.all():
             raise job.not_finite(start + int(np.argmin(finite)))
         if counts_only:

@@ -125,6 +125,9 @@ class Block:
 
 
 def padded(x: np.ndarray, rows: int, value: int = 0) -> np.ndarray:
-    """Rows up to one size, so that every block runs the same compiled program."""
+    """Rows up to one size, so that every block runs the same compiled program; not a copy where
+    nothing is missing."""
+    if len(x) == rows:
+        return x
     missing = [(0, rows - len(x))] + [(0, 0)] * (x.ndim - 1)
     return np.pad(x, missing, constant_values=value)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
@@ -20,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sbir_jax import distances, sharding
-from sbir_jax.ranking import device, host
+from sbir_jax.ranking import device, host, vectors
 from sbir_jax.ranking.curve import Curve
 from sbir_jax.ranking.expected import has_expectation
 from sbir_jax.ranking.job import NORMALISE, Block, Job
@@ -30,8 +29,6 @@ from sbir_jax.ranking.relevance import Relevance
 from sbir_jax.ranking.ties import RULES
 
 ENGINES = ("auto", "host", "device")
-
-_HASHED = 1024  # rows at a time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,7 +110,8 @@ def rank(
         finite, zero embeddings where a direction is needed, or an unknown name.
       MetricError: likewise, for a metric; or one without an expectation under ties "expected".
     """
-    queries, gallery = _embeddings("queries", queries), _embeddings("gallery", gallery)
+    queries, query_squares = vectors.checked("queries", queries)
+    gallery, gallery_squares = vectors.checked("gallery", gallery)
     if queries.shape[1] != gallery.shape[1]:
         raise ValueError(
             f"queries {queries.shape} and gallery {gallery.shape}: embeddings must have one size"
@@ -125,11 +123,11 @@ def rank(
     ):
         if given not in valid:
             raise ValueError(f"{name}={given!r}: valid: {', '.join(valid)}")
-    jax.eval_shape(functools.partial(distances.pairwise, distance=distance), queries, gallery)
+    _check_distance(distance)
     if distance == "cosine" or normalise != "none":
         need = "cosine" if distance == "cosine" else f"normalise={normalise!r}"
-        _check_directions("queries", queries, need)
-        _check_directions("gallery", gallery, need)
+        vectors.check_directions("queries", queries, query_squares, need)
+        vectors.check_directions("gallery", gallery, gallery_squares, need)
     for name, low in (("top", top), ("memory_mib", memory_mib)):
         if low < 0:
             raise ValueError(f"{name}={low}: must be at least 0")
@@ -141,7 +139,7 @@ def rank(
             )
     parsed = _parsed(relevance, metrics, ties)
     deepest = None if curves else depth([metric for of in parsed.values() for metric in of])
-    distinct, copies = _distinct(gallery)
+    distinct, copies = vectors.distinct(gallery)
     job = Job(
         queries=queries,
         gallery=distinct,
@@ -196,47 +194,8 @@ def _parsed(
     return parsed
 
 
-def _embeddings(name: str, x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x)
-    if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"{name}: shape {x.shape}; expected [n, D], neither of them 0")
-    with np.errstate(over="ignore"):  # found below
-        x = np.ascontiguousarray(x, np.float32)
-    bad = ~(np.isfinite(x.min(axis=1)) & np.isfinite(x.max(axis=1)))
-    if bad.any():
-        raise ValueError(
-            f"{name}: {bad.sum()} of {len(x)} embeddings are not finite (NaN or inf), the first "
-            f"in row {int(np.argmax(bad))}"
-        )
-    return x
-
-
-def _check_directions(name: str, x: np.ndarray, need: str) -> None:
-    zero = np.maximum(x.max(axis=1), -x.min(axis=1)) < distances.NO_DIRECTION
-    if zero.any():
-        raise ValueError(
-            f"{name}: row {int(np.argmax(zero))} is all zeros, it has no direction for {need}"
-        )
-
-
-def _distinct(gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Distinct rows, and for each row which of them it is, int32 [G] (None if all are distinct).
-
-    A matrix product may round equal columns differently: on a CPU, 17 copies of one embedding
-    were at two distances from a query.
-    """
-    # Equal rows have equal sums of bits; only those need a closer look.
-    sums = np.empty(len(gallery), np.uint64)
-    for at in range(0, len(gallery), _HASHED):
-        part = gallery[at : at + _HASHED] + np.float32(0)  # no -0.0, whose bits differ
-        sums[at : at + _HASHED] = part.view(np.uint32).sum(axis=1, dtype=np.uint64)
-    _, group, sizes = np.unique(sums, return_inverse=True, return_counts=True)
-    leader = np.arange(len(gallery))
-    first: dict[bytes, int] = {}
-    for row in np.flatnonzero(sizes[group] > 1).tolist():
-        content = (gallery[row] + np.float32(0)).tobytes()
-        leader[row] = first.setdefault(hashlib.sha256(content).digest(), row)
-    distinct, copies = np.unique(leader, return_inverse=True)
-    if len(distinct) == len(gallery):
-        return gallery, None
-    return gallery[distinct], copies.astype(np.int32)
+@functools.cache
+def _check_distance(name: str) -> None:
+    """Refuses unknown names; to trace one costs 2 ms."""
+    side = jax.ShapeDtypeStruct((1, 1), np.float32)
+    jax.eval_shape(functools.partial(distances.pairwise, distance=name), side, side)
