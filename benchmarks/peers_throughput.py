@@ -19,7 +19,6 @@ from PIL import Image
 from torch import nn
 
 TEMPERATURE = 0.1
-VARIANTS = ("eager", "eager, channels_last", "compiled", "compiled, channels_last")
 
 
 class Block(nn.Module):
@@ -195,31 +194,27 @@ def measure(
     variant: str,
     amp: bool,
     seconds: float,
-    loop: bool,
     workers: int,
+    wait_for_turn: Callable[[], None],
 ) -> dict:
-    """Images a second of the step alone or, with `loop`, with the DataLoader before it."""
+    """Images a second of the step alone and, as `loop`, with the DataLoader before it."""
+    from sbir_jax.data.source import open_dataset
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     channels = (1 if grey else 3, 3)
     began = time.perf_counter()
     step = make_step(spec, dim=dim, channels=channels, variant=variant, amp=amp, device=device)
-    if loop:
-        from sbir_jax.data.source import open_dataset
-
-        batches = loader(open_dataset(*data), size=size, batch=batch, workers=workers)
-    else:
-        rng = torch.Generator().manual_seed(0)
-        shapes = [(batch, c, size, size) for c in channels]
-        images = [torch.randint(0, 256, s, dtype=torch.uint8, generator=rng) for s in shapes]
-        labels = torch.arange(batch) % 5
-        one = tuple(x.to(device) for x in (*images, labels))
-        batches = iter(lambda: one, None)
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(batch, c, size, size) for c in channels]
+    images = [torch.randint(0, 256, s, dtype=torch.uint8, generator=rng) for s in shapes]
+    one = tuple(x.to(device) for x in (*images, torch.arange(batch) % 5))
+    dataset = open_dataset(*data)
 
     def wait() -> None:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    def run(steps: int) -> float:
+    def run(batches: Iterator, steps: int) -> float:
         started = time.perf_counter()
         for _ in range(steps):
             sketch, photo, labels = next(batches)
@@ -229,9 +224,19 @@ def measure(
         wait()
         return time.perf_counter() - started
 
-    run(1)
+    def figures(batches: Iterator) -> dict:
+        run(batches, 1)
+        each = run(batches, 3) / 3
+        part = max(1, round(seconds / 5 / each))
+        rates = [2 * batch * part / run(batches, part) for _ in range(5)]
+        return {"images_per_s": statistics.median(rates), "rates": rates}
+
+    same = iter(lambda: one, None)
+    run(same, 1)
     first = time.perf_counter() - began
-    each = run(3) / 3
-    part = max(1, round(seconds / 5 / each))
-    rates = [2 * batch * part / run(part) for _ in range(5)]
-    return {"images_per_s": statistics.median(rates), "rates": rates, "first_s": first}
+    if device == "cuda":
+        torch.cuda.empty_cache()  # others warm up beside this one
+    wait_for_turn()
+    alone = figures(same)
+    batches = loader(dataset, size=size, batch=batch, workers=workers)
+    return alone | {"first_s": first, "loop": figures(batches)}

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from sbir_jax import flops
 from sbir_jax.config import RunConfig
 
 
@@ -43,7 +44,7 @@ class Compiled:
       call: the executable.
       seconds: that compiling took, tracing included.
       cached: whether it came from the compilation cache.
-      flops: floating-point operations of a call, over all devices, as `flops` counts them.
+      flops: floating-point operations of a call, over all devices (`flops.of_program`).
       need: memory; None where the compiler does not say.
     """
 
@@ -62,28 +63,16 @@ class Compiled:
 def compile_ahead(function: Any, *arguments: Any) -> Compiled:
     """Compiles a jitted function for such arguments (arrays, or shapes with shardings)."""
     started, before = time.perf_counter(), _events["hits"]
-    lowered = function.lower(*arguments)
-    executable = lowered.compile()
+    traced = function.trace(*arguments)
+    executable = traced.lower().compile()
     seconds = time.perf_counter() - started
     need, memory = None, executable.memory_analysis()
     if memory is not None:
         more = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
         more += memory.output_size_in_bytes - memory.alias_size_in_bytes
         need = Need(memory.argument_size_in_bytes, more)
-    return Compiled(executable, seconds, _events["hits"] > before, _flops(lowered), need)
-
-
-def flops(function: Any, *arguments: Any) -> float:
-    """Floating-point operations of one call, over all devices; a multiply-add is two.
-
-    XLA's count of the program as written, before it is split over devices and kernels. It counts
-    the body of a loop once, so of a step in chunks give the same step without.
-    """
-    return _flops(function.lower(*arguments))
-
-
-def _flops(lowered: Any) -> float:
-    return max(float((lowered.cost_analysis() or {}).get("flops", 0.0)), 0.0)
+    cached = _events["hits"] > before
+    return Compiled(executable, seconds, cached, flops.of_program(traced.jaxpr), need)
 
 
 def check_fits(need: Need | None, room: int | None, *, advice: str) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from sbir_jax import device_memory, loss_config, optim, sharding
-from sbir_jax.compile import advice, check_fits, compile_ahead, flops
+from sbir_jax import device_memory, flops, loss_config, optim, sharding
+from sbir_jax.compile import advice, check_fits, compile_ahead
 from sbir_jax.config import ConfigError, RunConfig, duration_steps
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
@@ -127,9 +127,10 @@ def make_plan(run: RunConfig, dataset: Dataset, mesh: Mesh) -> Plan:
     classes = len(dataset.classes)
     params, _, loss_params = jax.eval_shape(lambda: draw(run, classes=classes))
     optimizer = optim.make_optimizer(run.optim, schedule, everything(params, loss_params))
-    graphdef = dual.define(run.model, image_size=run.data.image_size)
+    size = run.data.image_size
+    graphdef = dual.define(run.model, image_size=size, fused=not run.train.deterministic)
     init = make_init(run, optimizer, classes=classes)
-    evaluator = Evaluator(run, dataset, graphdef, mesh)
+    evaluator = Evaluator(run, dataset, dual.define(run.model, image_size=size), mesh)
     evaluator.check_metric()
     return Plan(
         run=run,
@@ -183,7 +184,7 @@ def compiled_step(plan: Plan, batches: dict[str, Any], taken: int) -> tuple[Call
     loss = loss_config.in_steps(run.loss, total=plan.total, **sizes)
     in_steps = dataclasses.replace(run, loss=loss)
 
-    make = functools.partial(
+    make: Any = functools.partial(
         make_train_step,
         graphdef=plan.graphdef,
         optimizer=plan.optimizer,
@@ -199,14 +200,14 @@ def compiled_step(plan: Plan, batches: dict[str, Any], taken: int) -> tuple[Call
 
     step = make(in_steps)
     programs = {n: compile_ahead(step, *arguments(n)) for n in plan.dispatches.sizes(taken)}
-    largest = next(iter(programs.values()))
-    work = largest.flops  # of one step, since a loop's body is counted once
+    largest, program = next(iter(programs.items()))
+    work = program.flops / largest
     if run.train.chunk or run.model.remat != "none":  # what is computed again is not counted
         model = dataclasses.replace(run.model, remat="none")
         train = dataclasses.replace(run.train, chunk=0)
         whole = dataclasses.replace(in_steps, model=model, train=train)
-        graphdef = dual.define(model, image_size=run.data.image_size)
-        work = flops(make(whole, graphdef=graphdef), *arguments(1))
+        graphdef = dual.define(model, image_size=run.data.image_size, fused=False)
+        work = flops.of_program(make(whole, graphdef=graphdef).trace(*arguments(1)).jaxpr)
     s_at_peak, peak = seconds_at_peak(work, mesh, run.model.dtype)
     device = mesh.local_devices[0]
     for compiled in programs.values():

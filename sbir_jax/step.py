@@ -221,7 +221,9 @@ def make_train_step(
         several if stacked else step,
         donate_argnames="state",
         out_shardings=(homes, sharding.replicated(mesh)),
-        compiler_options=compiler_options(spec, run.model.remat, platform),
+        compiler_options=compiler_options(
+            spec, platform, remat=run.model.remat, deterministic=run.train.deterministic
+        ),
     )
 
 

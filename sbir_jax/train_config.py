@@ -29,6 +29,12 @@ class TrainConfig:
         low=1,
         high=1 << 10,
     )
+    deterministic: bool = setting(
+        True,
+        "on GPUs, the same numbers from the same seed, run after run: without kernels that add in "
+        "any order, cuDNN's attention among them. False is faster, a ViT most; CPUs and TPUs are "
+        "deterministic anyway",
+    )
     fsdp: bool = setting(
         False,
         "split parameters and optimiser state over the devices instead of a copy on each (FSDP): "

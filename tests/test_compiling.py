@@ -10,9 +10,14 @@ from sbir_jax.backbones import BACKBONES
 from sbir_jax.models import compiling
 
 
+def of(backbone: str, platform: str, *, deterministic: bool = True) -> dict:
+    spec = BACKBONES[backbone].spec
+    return compiling.compiler_options(spec, platform, remat="none", deterministic=deterministic)
+
+
 def test_convolutions_of_a_resnet_are_not_given_to_ynnpack():
     """And without the options they are: once XLA changes that, they can go."""
-    options = compiling.compiler_options(BACKBONES["resnet18"].spec, "none", "cpu")
+    options = of("resnet18", "cpu")
     x, w = jnp.ones((8, 16, 16, 32)), jnp.ones((3, 3, 32, 32))
 
     def conv(x, w):
@@ -28,14 +33,21 @@ def test_convolutions_of_a_resnet_are_not_given_to_ynnpack():
 
 
 @pytest.mark.parametrize(
-    ("backbone", "platform"), [("resnet18", "gpu"), ("vit_tiny_patch16", "cpu")]
+    ("backbone", "platform"), [("resnet18", "tpu"), ("vit_tiny_patch16", "cpu")]
 )
 def test_others_have_no_options(backbone, platform):
     """Neither on other devices nor for models that YNNPACK is good for."""
-    assert compiling.compiler_options(BACKBONES[backbone].spec, "none", platform) == {}
+    assert of(backbone, platform) == {}
+
+
+def test_gpus_are_asked_for_the_same_numbers_again_unless_speed_is_wanted():
+    """XLA knows the option, here too; whether GPUs keep to it only a GPU can show."""
+    options = of("resnet18", "gpu")
+    assert options and of("resnet18", "gpu", deterministic=False) == {}
+    assert int(jax.jit(lambda: 3, compiler_options=options)()) == 3
 
 
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
     """The options are experimental: a version without them still trains."""
     monkeypatch.setattr(compiling, "_RESNETS", {"xla_cpu_experimental_of_another_version": "x"})
-    assert compiling.compiler_options(BACKBONES["resnet18"].spec, "none", "cpu") == {}
+    assert of("resnet18", "cpu") == {}

@@ -16,13 +16,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from sbir_jax.backbones import ConvNeXtSpec
+from sbir_jax.models.acts import gelu
 from sbir_jax.models.initial import lecun_normal
+from sbir_jax.models.norms import layer_norm
 from sbir_jax.models.remat import through
-
-
-def layer_norm(width: int, *, eps: float = 1e-6, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm over the last axis; two passes, as E[x^2] - E[x]^2 loses digits in float32."""
-    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
 def _patches(inputs: int, outputs: int, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Conv:
@@ -70,7 +67,7 @@ class Block(nnx.Module):
         self.layer_scale = nnx.Param(jnp.full((width,), 1e-6))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = nnx.gelu(self.fc1(self.norm(self.conv(x))), approximate=False)
+        y = gelu(self.fc1(self.norm(self.conv(x))))
         return x + self.fc2(y) * self.layer_scale[...].astype(x.dtype)
 
 

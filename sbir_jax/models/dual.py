@@ -18,8 +18,9 @@ from sbir_jax.config import ConfigError, ModelConfig
 from sbir_jax.distances import sr_norm, unit
 from sbir_jax.models.initial import lecun_normal
 from sbir_jax.models.network import make_stem, make_trunk
+from sbir_jax.models.norms import batch_norm
 from sbir_jax.models.remat import through
-from sbir_jax.models.vit import repeat, tokens
+from sbir_jax.models.vit import Trunk, repeat, tokens
 
 MODALITIES: tuple[Literal["sketch", "photo"], ...] = ("sketch", "photo")
 CHANNELS = {"sketch": 1, "photo": 3}
@@ -45,7 +46,7 @@ class Head(nnx.Module):
             self.hidden = nnx.Linear(
                 features, config.embed_dim, kernel_init=lecun_normal, rngs=rngs
             )
-            self.norm = nnx.BatchNorm(config.embed_dim, momentum=0.9, epsilon=1e-5, rngs=rngs)
+            self.norm = batch_norm(config.embed_dim, dtype=jnp.float32, rngs=rngs)
             features = config.embed_dim
         if not self.is_none:
             self.out = nnx.Linear(features, config.embed_dim, kernel_init=lecun_normal, rngs=rngs)
@@ -55,7 +56,7 @@ class Head(nnx.Module):
         if self.is_none:
             return x
         if self.is_mlp:
-            x = nnx.relu(self.norm(self.hidden(x), use_running_average=not train))
+            x = self.norm(self.hidden(x), train=train, relu=True)
         return self.out(x)
 
 
@@ -184,13 +185,19 @@ def build(
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(state)
 
 
-def define(config: ModelConfig, *, image_size: int, headless: bool = False) -> nnx.GraphDef:
+def define(
+    config: ModelConfig, *, image_size: int, headless: bool = False, fused: bool = True
+) -> nnx.GraphDef:
     """The graph definition alone: how to put pure dicts back together. Allocates nothing.
 
-    With `headless`, `apply_embed` gives pooled features instead of embeddings.
+    With `headless`, `apply_embed` gives pooled features instead of embeddings. Without `fused`,
+    attention is products everywhere (`attention.fits_one_kernel`).
     """
     model = nnx.eval_shape(lambda: DualEncoder(config, image_size=image_size, rngs=nnx.Rngs(0)))
     model.headless = headless
+    for trunk in () if fused else model.trunks.values():
+        if isinstance(trunk, Trunk):
+            trunk.fused = False
     return nnx.split(model, nnx.Param, ...)[0]
 
 

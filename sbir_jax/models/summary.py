@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sbir_jax import flops
 from sbir_jax.backbones import BACKBONES, Spec, ViTSpec
 from sbir_jax.models.network import Network
 from sbir_jax.models.weights import Weights
@@ -15,7 +16,7 @@ from sbir_jax.paths import by_path
 
 
 def cost(spec: Spec, image_size: int) -> tuple[int, float]:
-    """Parameters, and floating point operations to embed one image, by XLA's count.
+    """Parameters, and floating point operations to embed one image (`flops.of_program`).
 
     A multiplication and its addition are two operations; papers often count them as one. Nothing
     is computed or compiled.
@@ -28,8 +29,8 @@ def cost(spec: Spec, image_size: int) -> tuple[int, float]:
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     forward = jax.jit(lambda params, rest, images: nnx.merge(graphdef, params, rest)(images))
-    flops = (forward.lower(params, rest, images).cost_analysis() or {})["flops"]
-    return sum(x.size for x in by_path(nnx.to_pure_dict(params)).values()), flops
+    work = flops.of_program(forward.trace(params, rest, images).jaxpr)
+    return sum(x.size for x in by_path(nnx.to_pure_dict(params)).values()), work
 
 
 def summary(weights: Weights) -> str:
@@ -37,11 +38,11 @@ def summary(weights: Weights) -> str:
     spec, size = BACKBONES[weights.arch].spec, weights.image_size
     if isinstance(spec, ViTSpec):
         spec = dataclasses.replace(spec, image_size=size)
-    parameters, flops = cost(spec, size)
+    parameters, work = cost(spec, size)
     rows = {
         "backbone": f"{weights.arch}, {spec.features} features",
         "parameters": f"{parameters:,}",
-        "GFLOPs": f"{flops / 1e9:,.2f} an image of {size} x {size} (a multiply-add is two)",
+        "GFLOPs": f"{work / 1e9:,.2f} an image of {size} x {size} (a multiply-add is two)",
         "pixels": f"mean {_triple(weights.mean)}, std {_triple(weights.std)}, of RGB in 0..1",
         "licence": weights.licence,
         "source": weights.source,

@@ -16,9 +16,9 @@ from jax.typing import DTypeLike
 
 from sbir_jax.backbones import VGGSpec
 from sbir_jax.models.initial import he_normal
+from sbir_jax.models.norms import batch_norm
 from sbir_jax.models.pool import max_pool
 from sbir_jax.models.remat import through
-from sbir_jax.models.resnet import batch_norm
 
 
 class Stage(nnx.Module):
@@ -48,7 +48,7 @@ class Stage(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         for i, conv in enumerate(self.convs):
             x = conv(x)
-            x = nnx.relu(self.norms[i](x, use_running_average=not train) if self.norms else x)
+            x = self.norms[i](x, train=train, relu=True) if self.norms else nnx.relu(x)
         return max_pool(x, window=2)
 
 
