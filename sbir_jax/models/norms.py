@@ -1,9 +1,9 @@
 """BatchNorm and LayerNorm with gradients of their own.
 
-Derived by rule, their gradients keep several arrays as large as the input, in float32, and go over
-it more often than they must: on an H200 a third of the step of a ResNet-50, in bfloat16. These keep
-the input and its statistics and go over it twice. Everything is computed in float32 and rounded
-once, whatever the activations are.
+Derived by rule, a gradient keeps arrays as large as the input, some in float32, and goes over them
+more often than it must. These keep the input and its statistics and go over it twice. Everything is
+computed in float32 and rounded once, whatever the activations are; Flax's layers round statistics
+and parameters to the activations' type first.
 
 Source: Ioffe, Szegedy, Batch Normalization, ICML 2015; Ba, Kiros, Hinton, Layer Normalization,
 2016.
@@ -31,7 +31,7 @@ class BatchNorm(nnx.BatchNorm):
         Args:
           x: [..., C].
           train: whether to use the statistics of `x`, and to move the averages towards them.
-          relu: whether ReLU follows; its gradient then needs nothing kept.
+          relu: whether ReLU follows.
         """
         scale, bias = _learned(self)
         if not train:
@@ -84,8 +84,7 @@ def _batch_forward(
 
 
 def _batch_backward(eps: float, relu: bool, dtype: DTypeLike, kept: Any, slopes: Any) -> Any:
-    # Behind a barrier, or XLA would keep the signs of the forward pass, to be read twice.
-    x, mean, inverse, scale, bias = jax.lax.optimization_barrier(kept)
+    x, mean, inverse, scale, bias = kept
     slope, rows = slopes[0].astype(jnp.float32), tuple(range(x.ndim - 1))
     if relu:
         slope = jnp.where(_normalised(x, mean, inverse, scale, bias) > 0, slope, 0.0)
