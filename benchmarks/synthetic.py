@@ -14,10 +14,14 @@ CHECKED = 64  # queries of which the exact average precision is known
 def shapes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Sketches and photos of each class, by name of shape."""
     split1 = np.loadtxt(HERE / "sketchy_split1.csv", int, delimiter=",", skiprows=1, usecols=(1, 2))
-    even = 75_471 // 125 + (np.arange(125) < 75_471 % 125)  # sketches a class, about
+
+    def even(count: int, classes: int) -> np.ndarray:
+        return count // classes + (np.arange(classes) < count % classes)
+
     return {
         "split1": (split1[:, 0], split1[:, 1]),
-        "full_sketchy": (even, np.full(125, 100)),
+        "full_sketchy": (even(75_471, 125), np.full(125, 100)),  # sketches a class, about
+        "quickdraw": (even(92_291, 30), even(54_151, 30)),  # QuickDraw-Extended's unseen classes
         "small": (np.full(10, 100), np.full(10, 300)),
     }
 

@@ -110,7 +110,9 @@ def measure(args: argparse.Namespace, method: str, name: str) -> dict | None:
         import jax
 
         wait_for_turn()
-        return {"cases": "cpu" if jax.devices()[0].platform == "cpu" else "accelerator"}
+        device = jax.devices()[0]
+        kind = "cpu" if device.platform == "cpu" else "accelerator"
+        return {"cases": kind, "device": device.device_kind}
     case = all_cases()[name]
     changes = {"train.deterministic": "deterministic" in method}
     if method == "loop":
@@ -226,23 +228,24 @@ def main() -> None:
     ours_too = [method for method in OURS if kind != "cpu" or "deterministic" not in method]
     methods = [(name, method) for name in names for method in (*ours_too, *CASES[kind][name].torch)]
     found: dict[str, dict[str, dict]] = {name: {} for name in names}
-    at_once = 1 if kind == "cpu" else len(methods)
-    for (name, method), figures in measured(args, methods, at_once):
-        print(f"{name}: {method}: {figures.get('images_per_s', figures)}", file=sys.stderr)
-        found[name][method] = figures
     about = {
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
-        "device": next(iter(found.values()))["step"].get("device", "?"),
+        "device": device["device"],
         "cores": args.threads,
         "dataset": args.name,
         "machine": platform.platform(),
         **versions(PACKAGES),
     }
-    print(", ".join(f"{key} {value}" for key, value in about.items()) + "\n")
-    print(table(found))
     out = args.out or HERE / "results" / f"throughput_{kind}_{about['date']}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"about": about, "cases": found}, indent=1) + "\n")
+    at_once = 1 if kind == "cpu" else len(methods)
+    for (name, method), figures in measured(args, methods, at_once):
+        print(f"{name}: {method}: {figures.get('images_per_s', figures)}", file=sys.stderr)
+        found[name][method] = figures
+        # After each: a lent accelerator may be gone before the last.
+        out.write_text(json.dumps({"about": about, "cases": found}, indent=1) + "\n")
+    print(", ".join(f"{key} {value}" for key, value in about.items()) + "\n")
+    print(table(found))
 
 
 if __name__ == "__main__":

@@ -138,8 +138,8 @@ class MetricWriter:
             if "perf/mfu" in numbers:
                 shown.append(f"MFU {numbers['perf/mfu']:.0%}")
             shown.append(f"data wait {numbers['perf/wait_share']:.0%}")
-            if "perf/memory_mib" in numbers:
-                shown.append(f"{numbers['perf/memory_mib'] / 1024:.1f} GiB")
+            if (mib := numbers.get("perf/memory_mib")) is not None:
+                shown.append(f"{mib / 1024:.1f} GiB" if mib >= 1024 else f"{mib:.0f} MiB")
             shown.append(f"ETA {tqdm.format_interval(left)}")
         if self._bar is not None and kind == "train":
             self._bar.set_description_str("  " + "  ".join(shown), refresh=False)

@@ -298,17 +298,18 @@ def test_a_log_file_gets_one_plain_line_a_record(tmp_path):
     ]
 
 
-def test_utilisation_and_memory_join_the_line_where_they_are_known(tmp_path):
-    """MFU after images/s, memory in GiB after the wait."""
+@pytest.mark.parametrize("mib, words", ((2355.2, "2.3 GiB"), (52.4, "52 MiB")))
+def test_utilisation_and_memory_join_the_line_where_they_are_known(tmp_path, mib, words):
+    """MFU after images/s, memory after the wait."""
     now, console = Clock(), io.StringIO()
     with MetricWriter(tmp_path, total=4, images_per_step=64, console=console, now=now) as writer:
         writer.clock.start(s_at_peak=0.2)
         now.time += 0.5
         writer.clock.tick()
-        writer.write(1, {"loss": 0.25, "perf/memory_mib": 2355.2, "perf/memory_peak_mib": 4096})
+        writer.write(1, {"loss": 0.25, "perf/memory_mib": mib, "perf/memory_peak_mib": 4096})
     (line,) = console.getvalue().splitlines()
     assert line == (
-        "step 1/4  loss 0.2500  128 images/s  MFU 40%  data wait 0%  2.3 GiB  ETA 00:01"
+        f"step 1/4  loss 0.2500  128 images/s  MFU 40%  data wait 0%  {words}  ETA 00:01"
     )
 
 
