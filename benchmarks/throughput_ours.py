@@ -34,8 +34,7 @@ def step(run, seconds: float, wait_for_turn: Callable[[], None]) -> dict:
     params, _, loss_params = jax.eval_shape(lambda: draw(run, classes=classes))
     moved = optim.everything(params, loss_params)
     optimizer = optim.make_optimizer(run.optim, lambda step: 1e-3, moved)
-    size, fused = run.data.image_size, not run.train.deterministic
-    graphdef = dual.define(run.model, image_size=size, fused=fused)
+    graphdef = dual.define(run.model, image_size=run.data.image_size)
     state = sharding.put_copy(mesh, make_init(run, optimizer, classes=classes)())
     step = make_train_step(dataclasses.replace(run, loss=loss), graphdef, optimizer, state)
     stream = feed.batches(0, 8)

@@ -127,10 +127,9 @@ def make_plan(run: RunConfig, dataset: Dataset, mesh: Mesh) -> Plan:
     classes = len(dataset.classes)
     params, _, loss_params = jax.eval_shape(lambda: draw(run, classes=classes))
     optimizer = optim.make_optimizer(run.optim, schedule, everything(params, loss_params))
-    size = run.data.image_size
-    graphdef = dual.define(run.model, image_size=size, fused=not run.train.deterministic)
+    graphdef = dual.define(run.model, image_size=run.data.image_size)
     init = make_init(run, optimizer, classes=classes)
-    evaluator = Evaluator(run, dataset, dual.define(run.model, image_size=size), mesh)
+    evaluator = Evaluator(run, dataset, graphdef, mesh)
     evaluator.check_metric()
     return Plan(
         run=run,
@@ -206,7 +205,7 @@ def compiled_step(plan: Plan, batches: dict[str, Any], taken: int) -> tuple[Call
         model = dataclasses.replace(run.model, remat="none")
         train = dataclasses.replace(run.train, chunk=0)
         whole = dataclasses.replace(in_steps, model=model, train=train)
-        graphdef = dual.define(model, image_size=run.data.image_size, fused=False)
+        graphdef = dual.define(model, image_size=run.data.image_size)
         work = flops.of_program(make(whole, graphdef=graphdef).trace(*arguments(1)).jaxpr)
     s_at_peak, peak = seconds_at_peak(work, mesh, run.model.dtype)
     device = mesh.local_devices[0]

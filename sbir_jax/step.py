@@ -161,7 +161,15 @@ def make_train_step(
 
         def embed(moved: dict, sketch: jax.Array, photo: jax.Array, key: jax.Array) -> tuple:
             params, _ = of_both(moved)
-            return dual.apply_train(graphdef, params, state.model_state, sketch, photo, key=key)
+            return dual.apply_train(
+                graphdef,
+                params,
+                state.model_state,
+                sketch,
+                photo,
+                key=key,
+                fused=not run.train.deterministic,
+            )
 
         def loss_of(moved: dict, embeddings: gradient.Pair) -> tuple[jax.Array, dict]:
             _, loss_params = of_both(moved)

@@ -84,14 +84,20 @@ def test_a_padded_token_changes_nothing(stand_in, backbone):
     )
 
 
-def test_programs_for_other_machines_do_without(monkeypatch):
-    """`define` takes the kernel where it fits, unless told that it must not."""
+@pytest.mark.parametrize("fused", (True, False))
+def test_the_kernel_can_be_declined(monkeypatch, stand_in, fused):
+    """A training pass and an embedding take it where it fits, unless told not to."""
     monkeypatch.setattr(vit, "fits_one_kernel", lambda *_: True)
     config = default_config()
     config.model.backbone = "vit_tiny_patch16"
-    model = resolve(config).model
-    for fused in (True, False):
-        graphdef = dual.define(model, image_size=32, fused=fused)
-        _, params, state = dual.build(model, jax.random.key(0), image_size=32)
-        trunks = nnx.merge(graphdef, params, state).trunks
-        assert [trunk.fused for trunk in trunks.values()] == [fused, fused]
+    model = dual.build(resolve(config).model, jax.random.key(0), image_size=32)
+    sketch, photo = (jax.ShapeDtypeStruct((2, 32, 32, c), jnp.float32) for c in (1, 3))
+    train = functools.partial(dual.apply_train, *model, key=jax.random.key(0), fused=fused)
+    embed = functools.partial(dual.apply_embed, *model, modality="photo", fused=fused)
+    for trace in (
+        lambda: jax.eval_shape(train, sketch, photo),
+        lambda: jax.eval_shape(embed, photo),
+    ):
+        trace()
+        assert bool(stand_in) == fused
+        stand_in.clear()

@@ -185,19 +185,13 @@ def build(
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(state)
 
 
-def define(
-    config: ModelConfig, *, image_size: int, headless: bool = False, fused: bool = True
-) -> nnx.GraphDef:
+def define(config: ModelConfig, *, image_size: int, headless: bool = False) -> nnx.GraphDef:
     """The graph definition alone: how to put pure dicts back together. Allocates nothing.
 
-    With `headless`, `apply_embed` gives pooled features instead of embeddings. Without `fused`,
-    attention is products everywhere (`attention.fits_one_kernel`).
+    With `headless`, `apply_embed` gives pooled features instead of embeddings.
     """
     model = nnx.eval_shape(lambda: DualEncoder(config, image_size=image_size, rngs=nnx.Rngs(0)))
     model.headless = headless
-    for trunk in () if fused else model.trunks.values():
-        if isinstance(trunk, Trunk):
-            trunk.fused = False
     return nnx.split(model, nnx.Param, ...)[0]
 
 
@@ -209,18 +203,36 @@ def apply_train(
     photo: jax.Array,
     *,
     key: jax.Array,
+    fused: bool = True,
 ) -> tuple[tuple[jax.Array, jax.Array], dict]:
-    """One training forward pass; returns ((sketch, photo) embeddings, updated state)."""
-    model = nnx.merge(graphdef, params, state)
+    """One training forward pass; returns ((sketch, photo) embeddings, updated state).
+
+    Without `fused`, attention is products also where a kernel fits (`attention.fits_one_kernel`).
+    """
+    model = _merged(graphdef, params, state, fused)
     embeddings = model(sketch, photo, train=True, rngs=nnx.Rngs(dropout=key))
     return embeddings, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
 
 
 def apply_embed(
-    graphdef: nnx.GraphDef, params: dict, state: dict, images: jax.Array, modality: str
+    graphdef: nnx.GraphDef,
+    params: dict,
+    state: dict,
+    images: jax.Array,
+    modality: str,
+    *,
+    fused: bool = True,
 ) -> jax.Array:
-    """One inference forward pass of one side; see `DualEncoder.embed`."""
-    return nnx.merge(graphdef, params, state).embed(images, modality)
+    """One inference forward pass of one side; see `DualEncoder.embed`, and `apply_train`."""
+    return _merged(graphdef, params, state, fused).embed(images, modality)
+
+
+def _merged(graphdef: nnx.GraphDef, params: dict, state: dict, fused: bool) -> DualEncoder:
+    model = nnx.merge(graphdef, params, state)
+    for trunk in model.trunks.values():
+        if isinstance(trunk, Trunk):
+            trunk.fused = trunk.fused and fused
+    return model
 
 
 def _rgb(sketch: jax.Array) -> jax.Array:

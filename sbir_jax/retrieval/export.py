@@ -94,13 +94,12 @@ def load_exported(folder: str | Path) -> Exported:
 def _program(encoders: Encoders, side: str) -> bytearray:
     params, model_state = jax.tree.map(np.asarray, encoders.state)  # on no device: any will do
     size = encoders.run.data.image_size
-    graphdef = dual.define(encoders.run.model, image_size=size, fused=False)
 
     def embed(images: jax.Array) -> jax.Array:
         images = augment.resize(images, size)
         # Kept from being folded into each other, which rounds otherwise than the live encoders.
         kept, rest = jax.lax.optimization_barrier((params, model_state))
-        return dual.apply_embed(graphdef, kept, rest, images, side)
+        return dual.apply_embed(encoders.graphdef, kept, rest, images, side, fused=False)
 
     (batch,) = jax.export.symbolic_shape("b")
     square = (encoders.run.data.load_size,) * 2

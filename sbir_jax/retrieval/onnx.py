@@ -79,11 +79,10 @@ def traced(encoders: Encoders, side: Modality, rows: Any) -> Any:
     """
     params, model_state = jax.tree.map(np.asarray, encoders.state)
     size = encoders.run.data.image_size
-    graphdef = dual.define(encoders.run.model, image_size=size, fused=False)
 
     def embed(images: jax.Array) -> jax.Array:
         images = augment.resize(images, size)
-        return dual.apply_embed(graphdef, params, model_state, images, side)
+        return dual.apply_embed(encoders.graphdef, params, model_state, images, side, fused=False)
 
     square = (encoders.run.data.load_size,) * 2
     shape = jax.ShapeDtypeStruct((rows, *square, dual.CHANNELS[side]), np.uint8)
