@@ -15,7 +15,7 @@ from PIL import Image
 from sbir_jax import plots, sharding, sizes
 from sbir_jax.config import resolve
 from sbir_jax.dimensions import DimensionsError, dimensions_workdir
-from sbir_jax.evaluate import Evaluator
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.overrides import stored_config
 from sbir_jax.ranking.relevance import by_ids
 from sbir_jax.sizes import study
