@@ -42,6 +42,7 @@ PUBLIC = {
         "sbir_jax.bare",
         "sbir_jax.compare.compare_evaluations",
         "sbir_jax.embeddings",
+        "sbir_jax.relevant.relevance_of",
     ),
     "Rankings and metrics": (
         "sbir_jax.ranking.names",

@@ -8,9 +8,10 @@ from typing import Any
 from jax.sharding import Mesh
 
 from sbir_jax import results, sharding, tables
-from sbir_jax.embeddings import EmbeddingsError, load, relevance_of
+from sbir_jax.embeddings import EmbeddingsError, load
 from sbir_jax.eval_config import EvalConfig
 from sbir_jax.measure import chosen, measure
+from sbir_jax.relevant import relevance_of
 from sbir_jax.workdir import write_json
 
 

@@ -1,4 +1,4 @@
-"""Embeddings made anywhere, read from .npz or .npy files, and what is relevant among them.
+"""Embeddings made anywhere, read from .npz or .npy files.
 
 An .npz file holds the arrays
   embeddings  float16, float32 or float64 [n, D]; the only one that must be there
@@ -15,11 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sbir_jax.ranking.relevance import Relevance, by_ids, by_matrix, by_pairs
-from sbir_jax.ranking.trec import TrecError, read_qrels
-
 _KEYS = ("embeddings", "labels", "instances", "names")
-_LEVELS = {"category": "labels", "instance": "instances"}
 _NPY = b"\x93NUMPY"
 
 
@@ -70,7 +66,7 @@ def load(path: str | Path, labels: str | Path | None = None) -> Embeddings:
         that do not agree, no rows, vectors that are not finite in float32, names that are not
         distinct, or labels twice.
     """
-    stored = _read(path, _KEYS)
+    stored = read_arrays(path, _KEYS)
     if stored is None:
         raise EmbeddingsError(f"{path}: is neither an .npz nor an .npy file")
     arrays = stored if isinstance(stored, dict) else {"embeddings": stored}
@@ -89,41 +85,18 @@ def load(path: str | Path, labels: str | Path | None = None) -> Embeddings:
     return Embeddings(vectors, ids["labels"], ids["instances"], names)
 
 
-def relevance_of(
-    queries: Embeddings, gallery: Embeddings, path: str | Path | None = None
-) -> dict[str, Relevance]:
-    """Which gallery items are relevant to which queries, by level.
-
-    Where both sides have labels, equal ones give the level "category"; likewise instances the
-    level "instance". Queries whose label is not in the gallery have no relevant item.
+def read_arrays(
+    path: str | Path, keys: tuple[str, ...]
+) -> np.ndarray | dict[str, np.ndarray] | None:
+    """The array of an .npy file, the arrays of an .npz file, or None for any other file.
 
     Args:
-      queries: Q of them.
-      gallery: G of them.
-      path: a relevance of the user's own, the level "given": a dense matrix [Q, G] of bool or of
-        integers 0 and 1 as .npy or as the key "relevance" of an .npz, or TREC qrels by names.
+      path: its content tells which it is.
+      keys: those that an .npz file may have; none of them must be there.
 
     Raises:
-      EmbeddingsError: no level at all, ids of two types, ids of which the gallery has none, or a
-        file that does not fit.
+      EmbeddingsError: a missing, damaged or pickled file, or an unknown key.
     """
-    found = {}
-    for level, key in _LEVELS.items():
-        own, others = getattr(queries, key), getattr(gallery, key)
-        if own is not None and others is not None:
-            found[level] = _matched(key, own, others)
-    if path is not None:
-        found["given"] = _given(path, queries, gallery)
-    if not found:
-        raise EmbeddingsError(
-            "nothing says what is relevant: labels in both queries and gallery, or instances in "
-            "both, or a relevance file"
-        )
-    return found
-
-
-def _read(path: str | Path, keys: tuple[str, ...]) -> np.ndarray | dict[str, np.ndarray] | None:
-    """The array of an .npy file, the arrays of an .npz file, or None for any other file."""
     key = ""
     try:
         # Opened here: np.load leaves the file open when it is damaged.
@@ -209,7 +182,7 @@ def _names(path: str | Path, x: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _label_file(path: str | Path) -> np.ndarray:
-    stored = _read(path, ("labels",))
+    stored = read_arrays(path, ("labels",))
     if isinstance(stored, dict):
         raise EmbeddingsError(f"{path}: expected labels as .npy or as text, one a line")
     if stored is not None:
@@ -229,46 +202,3 @@ def _label_file(path: str | Path) -> np.ndarray:
         return np.array(lines)
     # 007 is a name, and not the same as 7.
     return np.array(numbers if [str(number) for number in numbers] == lines else lines)
-
-
-def _matched(key: str, own: np.ndarray, others: np.ndarray) -> Relevance:
-    examples = [", ".join(map(repr, np.unique(ids)[-3:].tolist())) for ids in (own, others)]
-    if own.dtype.kind != others.dtype.kind:
-        raise EmbeddingsError(
-            f"{key} of the queries ({examples[0]}) and of the gallery ({examples[1]}) are of two "
-            "types; expected integers on both sides or strings on both"
-        )
-    found = by_ids(own, others)
-    if not found.counts.any():
-        raise EmbeddingsError(
-            f"no query has its {key[:-1]} in the gallery: queries have {examples[0]}, the gallery "
-            f"{examples[1]}"
-        )
-    return found
-
-
-def _given(path: str | Path, queries: Embeddings, gallery: Embeddings) -> Relevance:
-    shape = len(queries.vectors), len(gallery.vectors)
-    stored = _read(path, ("relevance",))
-    if isinstance(stored, dict) and not stored:
-        raise EmbeddingsError(f"{path}: no key 'relevance'; the file is empty")
-    matrix = stored["relevance"] if isinstance(stored, dict) else stored
-    if matrix is not None and matrix.shape != shape:
-        raise EmbeddingsError(
-            f"{path}: a matrix of shape {matrix.shape}; expected {shape}, queries by gallery"
-        )
-    try:
-        if matrix is not None:
-            found = by_matrix(matrix)
-        elif queries.names is None or gallery.names is None:
-            raise ValueError("qrels need the key 'names' in queries and gallery")
-        else:
-            rows, columns = read_qrels(path, queries.names.tolist(), gallery.names.tolist())
-            found = by_pairs(rows, columns, queries=shape[0], size=shape[1])
-    except TrecError as error:  # names the file
-        raise EmbeddingsError(str(error)) from None
-    except ValueError as error:
-        raise EmbeddingsError(f"{path}: {error}") from None
-    if not found.counts.any():
-        raise EmbeddingsError(f"{path}: no query has a relevant item")
-    return found

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from sbir_jax import sharding
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.source import Dataset, open_dataset
-from sbir_jax.evaluate import Evaluator
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.load import as_measured, named, parameters
 from sbir_jax.models import dual
 from sbir_jax.ranking.expected import by_chance

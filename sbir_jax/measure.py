@@ -13,13 +13,14 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from sbir_jax import __version__
-from sbir_jax.embeddings import Embeddings, EmbeddingsError, relevance_of
+from sbir_jax.embeddings import Embeddings, EmbeddingsError
 from sbir_jax.eval_config import EvalConfig
 from sbir_jax.ranking import names as catalogue
 from sbir_jax.ranking.expected import has_expectation
 from sbir_jax.ranking.rank import Ranking, rank
 from sbir_jax.ranking.relevance import Relevance
 from sbir_jax.ranking.summary import summarise
+from sbir_jax.relevant import relevance_of
 from sbir_jax.results import Evaluation, fingerprint
 from sbir_jax.setting import ConfigError
 from sbir_jax.stopwatch import stopwatch

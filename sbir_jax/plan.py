@@ -22,7 +22,7 @@ from sbir_jax.config import ConfigError, RunConfig, duration_steps
 from sbir_jax.data.pipeline import Feed, make_feed
 from sbir_jax.data.source import Dataset, open_dataset
 from sbir_jax.dispatch import Dispatches
-from sbir_jax.evaluate import Evaluator
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.models import dual
 from sbir_jax.optim import everything
 from sbir_jax.paths import by_path

@@ -19,7 +19,7 @@ _CODES = {"float32": "-", "int8": "--", "binary": ":"}
 def dimensions(
     rows: Sequence[Mapping[str, Any]], by_chance: Mapping[str, float], title: str
 ) -> Any:
-    """The study of `sbir_jax.dimensions` as a matplotlib figure; `.savefig("x.png")` stores it.
+    """The study of `dimensions_workdir` as a matplotlib figure; `.savefig("x.png")` stores it.
 
     A row of panels for each score: on the left against dimensions, uncompressed, by method and,
     where there are other runs, by head size and by Matryoshka training; on the right the first

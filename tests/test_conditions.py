@@ -18,10 +18,11 @@ from front_door import ROOT, launch
 from tiny import assert_same_run, metric_lines, small_backbone, tiny_tree
 
 import data_prep.__main__ as preparation
-from sbir_jax import Index, cli, evaluate, load_encoders, sharding
+from sbir_jax import Index, cli, load_encoders, sharding
 from sbir_jax import train as training
 from sbir_jax.checkpoint import Checkpoints
 from sbir_jax.evaluate import evaluate_workdir
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.interrupt import Stopped
 
 # Signals
@@ -156,7 +157,7 @@ def test_killed_in_a_save_a_run_ends_the_same(finished, tmp_path, mesh, stopped_
 def test_sigterm_while_validating_stops_after_the_next_step(finished, tmp_path, mesh, monkeypatch):
     """The validation is finished and saved, then one more step, which is the latest."""
     run, _ = finished
-    validate = evaluate.Evaluator.validate
+    validate = Evaluator.validate
 
     def asked(self, *state):
         found = validate(self, *state)
@@ -164,7 +165,7 @@ def test_sigterm_while_validating_stops_after_the_next_step(finished, tmp_path, 
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate.Evaluator, "validate", asked)
+        patch.setattr(Evaluator, "validate", asked)
         with pytest.raises(Stopped, match="SIGTERM at step 3, which is saved"):
             training.train(run, tmp_path / "run", mesh=mesh)
     assert [line["step"] for line in metric_lines(tmp_path / "run") if line["kind"] == "val"] == [2]

@@ -16,7 +16,8 @@ from sbir_jax.config import (
     resolve,
     settings,
 )
-from sbir_jax.loss_config import LossConfig, TripletConfig, in_steps, steps, terms
+from sbir_jax.loss_config import LossConfig, in_steps, steps, terms
+from sbir_jax.loss_groups import TripletConfig
 from sbir_jax.ranking.rank import rank
 from sbir_jax.ranking.relevance import by_ids
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sbir_jax import dimensions, plots, sharding
+from sbir_jax import plots, sharding, sizes
 from sbir_jax.config import resolve
-from sbir_jax.dimensions import DimensionsError, study
-from sbir_jax.evaluate import Evaluator
+from sbir_jax.dimensions import DimensionsError, dimensions_workdir
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.overrides import stored_config
 from sbir_jax.ranking.relevance import by_ids
+from sbir_jax.sizes import study
 
 MESH = sharding.make_mesh(jax.devices()[:1])
 QUERIES, PHOTOS = [0, 1, 0], [0, 1, 0, 1, 1]
@@ -94,14 +95,14 @@ def test_chance_is_the_mean_over_all_orders(small):
     """Where every photo is at one distance, the expected mAP is what the table calls chance."""
     relevance = small[3]
     expected = expected_map(np.zeros((3, 5)), np.equal.outer(QUERIES, PHOTOS))
-    assert dimensions.chance(relevance)["category/mAP@all"] == pytest.approx(expected, abs=1e-9)
+    assert sizes.chance(relevance)["category/mAP@all"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_dimensions_end_at_the_embedding_and_at_what_the_data_span(small):
     """Powers of two below D and D itself; PCA of five rows has no more than four directions."""
-    assert dimensions.dims_up_to(8) == (8,)
-    assert dimensions.dims_up_to(20) == (8, 16, 20)
-    assert dimensions.dims_up_to(1500)[-3:] == (512, 1024, 1500)
+    assert sizes.dims_up_to(8) == (8,)
+    assert sizes.dims_up_to(20) == (8, 16, 20)
+    assert sizes.dims_up_to(1500)[-3:] == (512, 1024, 1500)
     _, queries, gallery, relevance = small
     few = np.eye(10, dtype=np.float32)[:5]
     rows = study(few, queries, gallery, relevance, codes=("float32",), mesh=MESH)
@@ -118,7 +119,7 @@ def studied(finished, tmp_path):
 
 def run_study(workdir, run, *, others=None, checkpoint="best"):
     options = {"others": others or {}, "checkpoint": checkpoint, "split": "test", "mesh": MESH}
-    return dimensions.dimensions_workdir(workdir, run=run, **options)
+    return dimensions_workdir(workdir, run=run, **options)
 
 
 def test_a_run_is_studied_once_and_its_files_hold_the_rows(
@@ -192,13 +193,13 @@ def rows_of(run: str, trained: str, methods, dims=(8, 16)) -> list[dict]:
         | {"bytes": dim * 4, "category/mAP@all": 0.5 + dim / 100}
         for method in methods
         for dim in dims
-        for code in (dimensions.CODES if len(methods) > 1 else ("float32",))
+        for code in (sizes.CODES if len(methods) > 1 else ("float32",))
     ]
 
 
 def test_the_figure_shows_every_run(tmp_path):
     """Heads of other sizes are one line through their own dimensions; Matryoshka runs are lines."""
-    rows = rows_of("first", "plain", dimensions.METHODS)
+    rows = rows_of("first", "plain", sizes.METHODS)
     rows += rows_of("small", "plain", ("prefix",), dims=(8,))
     rows += rows_of("nested", "matryoshka", ("prefix",))
     figure = plots.dimensions(rows, {"category/mAP@all": 0.2}, "title")
@@ -209,4 +210,4 @@ def test_the_figure_shows_every_run(tmp_path):
     assert {"prefix", "PCA", "PCA, whitened"} <= set(lines)
     assert left.get_xlabel() and left.get_ylabel() and right.get_xlabel()
     codes = {line.get_label() for line in right.get_lines()}
-    assert {f"{m}, {c}" for m in ("prefix", "PCA") for c in dimensions.CODES} <= codes
+    assert {f"{m}, {c}" for m in ("prefix", "PCA") for c in sizes.CODES} <= codes

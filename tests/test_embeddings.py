@@ -8,7 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from sbir_jax.embeddings import Embeddings, EmbeddingsError, load, relevance_of
+from sbir_jax.embeddings import Embeddings, EmbeddingsError, load
+from sbir_jax.relevant import relevance_of
 
 VECTORS = np.random.default_rng(0).normal(size=(4, 3))
 

@@ -16,12 +16,13 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 from tiny import TINY, metric_lines, small_backbone, stored, tiny_run, tiny_tree
 
-from sbir_jax import evaluate, sharding
+from sbir_jax import evaluator, sharding
 from sbir_jax.checkpoint_errors import CheckpointError
 from sbir_jax.config import ConfigError
 from sbir_jax.data import augment
 from sbir_jax.data.source import open_dataset
-from sbir_jax.evaluate import Evaluator, evaluate_workdir
+from sbir_jax.evaluate import evaluate_workdir
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.models import dual
 
 pytestmark = pytest.mark.usefixtures("small_model")
@@ -258,7 +259,7 @@ def test_metrics_are_chosen_by_name(copy):
 def test_metrics_that_cannot_be_measured_are_refused_before_anything_is_embedded(copy, monkeypatch):
     """Expected ties have no closed form of the precision envelope: one line, no image decoded."""
     run, workdir = copy
-    monkeypatch.setattr(evaluate, "decoded", lambda *args, **kwargs: pytest.fail("embedded"))
+    monkeypatch.setattr(evaluator, "decoded", lambda *args, **kwargs: pytest.fail("embedded"))
     settings = dataclasses.replace(run.eval, metrics="sake", ties="expected")
     with pytest.raises(ConfigError, match=r"^config.eval.metrics='sake': .*mAP-voc@all"):
         evaluate_workdir(

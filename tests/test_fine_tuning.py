@@ -11,7 +11,8 @@ from sbir_jax import sharding
 from sbir_jax.config import ConfigError, RunConfig
 from sbir_jax.data.source import open_dataset
 from sbir_jax.dimensions import dimensions_workdir
-from sbir_jax.evaluate import Evaluator, evaluate_workdir
+from sbir_jax.evaluate import evaluate_workdir
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.knn import knn_workdir
 from sbir_jax.models import dual
 from sbir_jax.paths import by_path, replaced

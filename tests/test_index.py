@@ -15,7 +15,7 @@ from tiny import small_backbone
 
 from sbir_jax import Index, load_encoders, sharding
 from sbir_jax.data.source import open_dataset
-from sbir_jax.evaluate import Evaluator
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.retrieval import RetrievalError, indexing
 from sbir_jax.retrieval.folder import alone
 from sbir_jax.retrieval.index import NEXT

@@ -23,7 +23,8 @@ from loss_cases import (
 )
 
 from sbir_jax import losses, memory, mining, sharding
-from sbir_jax.loss_config import LOSSES, MINERS, LossConfig
+from sbir_jax.loss_config import LOSSES, LossConfig
+from sbir_jax.loss_groups import MINERS
 from sbir_jax.losses.category import category
 from sbir_jax.losses.ways import ways
 

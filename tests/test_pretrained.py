@@ -19,7 +19,8 @@ from tiny import TINY, stored, tiny_run
 from sbir_jax import backbones
 from sbir_jax.config import ConfigError, resolve
 from sbir_jax.data.source import open_dataset
-from sbir_jax.evaluate import Evaluator, evaluate_workdir
+from sbir_jax.evaluate import evaluate_workdir
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.knn import knn_workdir
 from sbir_jax.load import as_measured, parameters
 from sbir_jax.models import dual

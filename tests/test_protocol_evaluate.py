@@ -15,10 +15,11 @@ from tiny import TINY, tiny_run
 
 from data_prep.__main__ import main as data_prep
 from data_prep.protocol import FOLDER, protocol_names
-from sbir_jax import evaluate
+from sbir_jax import evaluator
 from sbir_jax.embeddings import Embeddings
 from sbir_jax.eval_config import EvalConfig
-from sbir_jax.evaluate import Evaluator, evaluate_workdir
+from sbir_jax.evaluate import evaluate_workdir
+from sbir_jax.evaluator import Evaluator
 from sbir_jax.measure import rank_all
 from sbir_jax.ranking.summary import summarise
 from sbir_jax.setting import ConfigError
@@ -85,7 +86,7 @@ def test_another_protocol_is_refused_before_anything_is_embedded(
     following, tiny_data, tmp_path, monkeypatch, own
 ):
     """A dataset prepared for another protocol, or for none, is one line."""
-    monkeypatch.setattr(evaluate, "decoded", lambda *args, **kwargs: pytest.fail("embedded"))
+    monkeypatch.setattr(evaluator, "decoded", lambda *args, **kwargs: pytest.fail("embedded"))
     run = following() if own == "some_split" else tiny_run(tiny_data)
     with pytest.raises(ConfigError, match=rf"^--protocol=other: dataset 'tiny' was .* for {own};"):
         untrained(run, tmp_path / "w", protocol="other")

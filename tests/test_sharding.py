@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sbir_jax import losses, sharding
-from sbir_jax.loss_config import LossConfig, TripletConfig
+from sbir_jax.loss_config import LossConfig
+from sbir_jax.loss_groups import TripletConfig
 from sbir_jax.mining import Ids
 
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from sbir_jax import distances, mining
-from sbir_jax.loss_config import MINERS, steps
+from sbir_jax.loss_config import steps
+from sbir_jax.loss_groups import MINERS
 from sbir_jax.losses.all_triplets import all_triplets, loss_of
 from sbir_jax.losses.ways import Diagnostics, Way, checked
 from sbir_jax.setting import stages
