@@ -48,9 +48,9 @@ def test_the_picture_is_what_training_hands_to_the_encoders(tiny_data, tmp_path,
     run = tiny_run(tiny_data, CHANGED | {"data.cache": "device"})
     given, apply_train = [], dual.apply_train
 
-    def spied(graphdef, params, model_state, sketch, photo, *, key):
+    def spied(graphdef, params, model_state, sketch, photo, **options):
         jax.debug.callback(lambda *sides: given.append(sides), sketch, photo, ordered=True)
-        return apply_train(graphdef, params, model_state, sketch, photo, key=key)
+        return apply_train(graphdef, params, model_state, sketch, photo, **options)
 
     monkeypatch.setattr(dual, "apply_train", spied)
     with small_backbone():
