@@ -24,8 +24,8 @@ _RESNETS = {
 
 
 # No kernels that add in any order. On an H200 two runs of quickstart.py parted before step 50
-# without it; with it their losses were equal, also when each compiled its own programs. A ResNet-50's step
-# takes 4 % longer, and compiles in 49 s instead of 86, as there are fewer kernels to try.
+# without it; with it their losses were equal, also when each compiled its own programs. The step of
+# a ResNet-50 takes 4 % longer, and compiles in 49 s instead of 86.
 _DETERMINISTIC = {"xla_gpu_exclude_nondeterministic_ops": True}
 
 
