@@ -14,8 +14,8 @@ def fits_one_kernel(heads: int, width: int, dtype: DTypeLike) -> bool:
     """Whether cuDNN's fused attention serves `heads` of together `width` channels on this machine:
     half precision, compute capability 8 or more.
 
-    As products, attention is a third of a ViT-B/16's step on an H200: the [heads, T, S] weights go
-    through memory nine times, in float32 half of them.
+    As products, attention takes more than a third of a ViT-B/16's step on an H200, most of it to
+    write and read the weights, [heads, T, S] for each image.
     """
     capability = getattr(jax.local_devices()[0], "compute_capability", "")
     if not re.fullmatch(r"\d+\.\d+", capability) or float(capability) < 8:
