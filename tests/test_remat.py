@@ -65,7 +65,8 @@ def test_gradients_stay_and_memory_shrinks(name, monkeypatch):
     for remat, share in zip(("dots", "blocks"), shares, strict=True):
         used, found, (_, state), slopes = gradient(remat)
         assert used < share * most, remat
-        assert float(found) == pytest.approx(float(value), rel=1e-6)
+        # Terms of about 2 nearly cancel: of ConvNeXt 0.1 is left, with JAX 0.12 off by 3e-7.
+        assert float(found) == pytest.approx(float(value), abs=1e-6)
         for expected, got in ((after, state), (grads, slopes)):
             close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5 * scale)
             jax.tree.map(close, got, expected)
