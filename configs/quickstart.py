@@ -5,7 +5,7 @@ python launch.py evaluate --workdir=runs/quickstart
 
 Measured on 2 cores (AMD EPYC), Python 3.11, JAX 0.10.2: 2 to 4 minutes for both commands, as busy
 as the machine is. Test split, 360 sketches against 120 photos, chance in brackets: category
-mAP@all 0.499 (0.085), P@1 0.650 (0.050); instance acc@1 0.142 (0.008), acc@10 0.558 (0.083).
+mAP@all 0.475 (0.085), P@1 0.547 (0.050); instance acc@1 0.106 (0.008), acc@10 0.578 (0.083).
 """
 
 from sbir_jax.config import default_config
