@@ -189,7 +189,9 @@ def theirs(loss: Callable, z: np.ndarray, labels: np.ndarray) -> Callable[[], tu
     """A step of a function of `peers_losses`."""
     import torch
 
-    z, labels = torch.from_numpy(z).requires_grad_(), torch.from_numpy(labels)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    z, labels = (torch.from_numpy(x).to(device) for x in (z, labels))
+    z.requires_grad_()
 
     def run() -> tuple[float, float]:
         z.grad = None

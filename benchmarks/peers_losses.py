@@ -162,7 +162,7 @@ def torch_smooth_ap(z, labels):
 def _eye(z):
     import torch
 
-    return torch.eye(len(z), dtype=torch.bool)
+    return torch.eye(len(z), dtype=torch.bool, device=z.device)
 
 
 def _distances(z):
@@ -180,5 +180,5 @@ def _positives(labels):
     import torch
 
     same = labels[:, None] == labels
-    same = same & ~torch.eye(len(labels), dtype=torch.bool)
+    same = same & ~_eye(labels)
     return same.nonzero()[:, 1].reshape(len(labels), -1)
