@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from turns import wait_for_turn
 
 TEMPERATURE = 0.1
 
@@ -195,7 +196,6 @@ def measure(
     amp: bool,
     seconds: float,
     workers: int,
-    wait_for_turn: Callable[[], None],
 ) -> dict:
     """Images a second of the step alone and, as `loop`, with the DataLoader before it."""
     from sbir_jax.data.source import open_dataset

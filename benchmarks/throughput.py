@@ -32,15 +32,13 @@ from turns import in_turn, wait_for_turn
 from versions import versions
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(HERE.parent))
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "pytorch-metric-learning", "numpy", "pillow")
 OURS = {
     "step": "**sbir_jax, step**",
     "step, deterministic": "sbir_jax, step, deterministic",
     "loop": "**sbir_jax, end to end**",
 }
-
-
 TORCH = ("eager", "eager, channels_last", "compiled", "compiled, channels_last")
 
 
@@ -123,9 +121,9 @@ def measure(args: argparse.Namespace, method: str, name: str) -> dict | None:
         }
     run = run_of(case, args.name, args.data_dir, **changes)
     if method == "loop":
-        return ours.loop(run, wait_for_turn)
+        return ours.loop(run)
     if method not in case.torch:
-        return ours.step(run, args.seconds, wait_for_turn)
+        return ours.step(run, args.seconds)
     import peers_throughput as peers
     import torch
 
@@ -143,7 +141,6 @@ def measure(args: argparse.Namespace, method: str, name: str) -> dict | None:
         amp=run.model.dtype == "bfloat16",
         seconds=args.seconds,
         workers=args.threads,
-        wait_for_turn=wait_for_turn,
     )
 
 

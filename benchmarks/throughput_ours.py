@@ -9,15 +9,15 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
+from turns import wait_for_turn
 
-LAPS = 5
+_LAPS = 5  # that count
 
 
-def step(run, seconds: float, wait_for_turn: Callable[[], None]) -> dict:
+def step(run, seconds: float) -> dict:
     """The step of `run` on one batch after another of the resident feed."""
     from sbir_jax import loss_config, optim, sharding
     from sbir_jax.compile import compile_ahead
@@ -72,7 +72,7 @@ def step(run, seconds: float, wait_for_turn: Callable[[], None]) -> dict:
     }
 
 
-def loop(run, wait_for_turn: Callable[[], None]) -> None:
+def loop(run) -> None:
     """`train` end to end, after its first two laps: prints what metrics.jsonl has of the others and
     ends the process, before a validation. The turn begins when the step is compiled."""
     from sbir_jax import train as train_module
@@ -94,11 +94,11 @@ def loop(run, wait_for_turn: Callable[[], None]) -> None:
 
 def _watch(metrics: Path, run) -> None:
     laps: list[dict] = []
-    while len(laps) < 2 + LAPS:  # 1: the first step; 2: warming up
+    while len(laps) < 2 + _LAPS:  # 1: the first step; 2: warming up
         time.sleep(0.2)
         lines = metrics.read_text().splitlines() if metrics.exists() else []
         laps = [json.loads(line) for line in lines if line.endswith("}")]
-    laps = laps[2 : 2 + LAPS]
+    laps = laps[2 : 2 + _LAPS]
     images = 2 * run.data.batch_size
     found = {
         "images_per_s": images / statistics.median(lap["perf/s_per_step"] for lap in laps),
