@@ -15,6 +15,7 @@ from sbir_jax.data.decoding import decoded, kept
 from sbir_jax.data.images import Modality
 from sbir_jax.data.sampling import class_confusion
 from sbir_jax.data.source import Dataset, Images
+from sbir_jax.embed_step import make_embed_step
 from sbir_jax.embeddings import Embeddings
 from sbir_jax.measure import check_metric, rank_all
 from sbir_jax.models import dual
@@ -22,7 +23,6 @@ from sbir_jax.ranking.presets import STANDARD
 from sbir_jax.ranking.relevance import Relevance, by_ids
 from sbir_jax.ranking.summary import summarise
 from sbir_jax.retrieved import Retrieved, retrieved
-from sbir_jax.step import make_embed_step
 
 # A sketch is confused if one of so many nearest photos is of another class.
 _CONFUSED_AMONG = 10
@@ -48,7 +48,7 @@ class Evaluator:
     def __init__(self, run: RunConfig, dataset: Dataset, graphdef: nnx.GraphDef, mesh: Mesh):
         self.run, self.dataset, self.mesh = run, dataset, mesh
         self._opened: dict[tuple[str, str], Images | CachedImages] = {}
-        self._embed = make_embed_step(graphdef, image_size=run.data.image_size, mesh=mesh)
+        self._embed = make_embed_step(run, graphdef, mesh=mesh)
         # Whole multiples of the devices; the last batch is padded, never dropped.
         self._rows = -(-run.eval.batch_size // mesh.size) * mesh.size
 

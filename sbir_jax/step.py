@@ -1,4 +1,4 @@
-"""The training step and the embedding step: pure functions of arrays, compiled once.
+"""The training step: a pure function of arrays, compiled once.
 
 The state is donated. Randomness is `fold_in(seed key, step)`, so resuming needs no random state.
 The loss sees the global batch, whatever the number of devices.
@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh
 
 from sbir_jax import dispatch, ema, gradient, losses, memory, sharding
 from sbir_jax.config import RunConfig
@@ -223,32 +222,16 @@ def make_train_step(
             return state, jax.tree.map(lambda x: x[None], metrics)
         return jax.lax.scan(lambda state, batch: step(state, resident, batch), state, batches)
 
-    spec = dual.model_spec(run.model, run.data.image_size)
-    platform = mesh.devices.flat[0].platform
     return jax.jit(
         several if stacked else step,
         donate_argnames="state",
         out_shardings=(homes, sharding.replicated(mesh)),
         compiler_options=compiler_options(
-            spec, platform, remat=run.model.remat, deterministic=run.train.deterministic
+            dual.model_spec(run.model, run.data.image_size),
+            mesh.devices.flat[0].platform,
+            deterministic=run.train.deterministic,
         ),
     )
-
-
-def make_embed_step(
-    graphdef: nnx.GraphDef, *, image_size: int, mesh: Mesh
-) -> Callable[..., jax.Array]:
-    """`embed(params, model_state, images, modality) -> float32 [B, D]`, jitted.
-
-    `images` is uint8 [B, S, S, C], split over the mesh; every device gets all embeddings.
-    """
-
-    def embed(params: Any, model_state: Any, images: jax.Array, modality: str) -> jax.Array:
-        images = augment.resize(images, image_size)
-        params = sharding.gathered(mesh, params)
-        return dual.apply_embed(graphdef, params, model_state, images, modality)
-
-    return jax.jit(embed, static_argnames="modality", out_shardings=sharding.replicated(mesh))
 
 
 def _averaged(optimizer: Optimizer, params: dict, model_state: dict) -> Average:

@@ -1,4 +1,4 @@
-"""Exported encoders give the bits of the encoders they were exported from, without this package."""
+"""Exported encoders give the vectors of those they were exported from, without this package."""
 
 from __future__ import annotations
 
@@ -50,15 +50,14 @@ def squares(encoders, side: str, n: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("side", ["sketch", "photo"])
-def test_reloaded_programs_are_bit_equal_for_any_batch(exported, side):
-    """Batches of the sizes that the live encoders compile give the same bits; 3 gives the same."""
+def test_reloaded_programs_give_the_vectors_of_the_live_encoders(exported, side):
+    """To rounding, whether or not the live encoders compile that size of batch."""
     encoders, out, _ = exported
     program = getattr(load_exported(out), side)
-    for rows in (1, 8):
+    for rows in (1, 3, 8):
         images = squares(encoders, side, rows)
-        np.testing.assert_array_equal(program(np.stack(images)), encoders.embed(images, side))
-    images = squares(encoders, side, 3)
-    np.testing.assert_allclose(program(np.stack(images)), encoders.embed(images, side), atol=1e-6)
+        expected = encoders.embed(images, side)
+        np.testing.assert_allclose(program(np.stack(images)), expected, atol=1e-6)
 
 
 def test_another_process_needs_jax_alone(exported, tmp_path):

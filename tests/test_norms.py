@@ -1,4 +1,4 @@
-"""What `models.norms`, `models.acts` and the stem of a ResNet compute in ways of their own."""
+"""What `models.norms` and `models.acts` compute in ways of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sbir_jax.models import acts, norms, resnet
+from sbir_jax.models import acts, norms
 
 
 @pytest.fixture
@@ -95,20 +95,6 @@ def test_bfloat16_is_rounded_once(maps, train):
     found, exact = half(x, train=train), single(x.astype(jnp.float32), train=train)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
-
-
-@pytest.mark.parametrize("size", ((32, 48), (33, 32)))
-def test_the_stem_is_the_convolution_it_stands_for(size):
-    """Two by two pixels at a time or, of odd sides, one at a time: the 7 x 7 convolution of Flax,
-    and its gradients."""
-    conv = resnet._conv(3, 8, 7, 2, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
-    weights = np.random.default_rng(1).normal(size=conv(x).shape).astype(np.float32)
-    jax.tree.map(
-        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3),
-        slopes(conv, resnet._halving, x, weights),
-        slopes(conv, lambda conv, x: conv(x), x, weights),
-    )
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def gradient(remat: str):
         return ((a + 2 * b) * jnp.arange(8)).mean(), new
 
     whole = jax.value_and_grad(loss, has_aux=True)
-    options = compiler_options(dual.model_spec(config, 32), "cpu", remat=remat, deterministic=True)
+    options = compiler_options(dual.model_spec(config, 32), "cpu", deterministic=True)
     compiled = jax.jit(whole, compiler_options=options).lower(params).compile()
     (value, new), grads = compiled(params)
     return compiled.memory_analysis().temp_size_in_bytes, value, (state, new), grads

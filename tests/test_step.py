@@ -12,9 +12,10 @@ from tiny import tiny_run
 
 from sbir_jax import optim, sharding
 from sbir_jax.config import OptimConfig
+from sbir_jax.embed_step import make_embed_step
 from sbir_jax.mining import Ids
 from sbir_jax.models import dual
-from sbir_jax.step import TrainState, draw, make_embed_step, make_init, make_train_step
+from sbir_jax.step import TrainState, draw, make_init, make_train_step
 
 pytestmark = pytest.mark.usefixtures("small_model")
 
@@ -177,7 +178,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_embeddings():
         assert {x.dtype for x in floats} == {jnp.dtype("float32")}
         assert all(np.isfinite(x).all() for x in floats)
         mesh = sharding.make_mesh(jax.devices()[:1])
-        embed = make_embed_step(dual.define(run.model, image_size=32), image_size=32, mesh=mesh)
+        embed = make_embed_step(run, dual.define(run.model, image_size=32), mesh=mesh)
         vectors = embed(state.params, state.model_state, batch["photo"], "photo")
         assert vectors.dtype == jnp.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)

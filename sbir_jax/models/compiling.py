@@ -1,5 +1,5 @@
-"""What XLA is told beside the program of a train step: to be fast and small on CPUs, and to give
-the same numbers again on GPUs."""
+"""What XLA is told beside a program: to be fast and small on CPUs, and to give the same numbers
+again on GPUs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import jax
 
 from sbir_jax.backbones import ResNetSpec, Spec, VGGSpec
 
-# XLA for CPUs takes away the barrier between an activation and its recomputation, and then joins
-# the two: without this a ViT of six blocks needed 71 MiB for its gradient, with it 16.
-_REMAT = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+# XLA for CPUs takes away barriers between operations before it joins them. With them, arrays that
+# were to be in memory are (`materialise`), and an activation and its recomputation stay two: a ViT
+# of six blocks with remat needs 16 MiB for its gradient, and 71 without.
+_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 # XLA for CPUs (JAX 0.10 to 0.12) gives convolutions to YNNPACK, slower at those of a ResNet than
 # what it had before: of 65 x 16 x 16 x 32, 3 x 3, the weights' gradient takes two cores 4.9 ms, and
@@ -29,20 +30,17 @@ _RESNETS = {
 _DETERMINISTIC = {"xla_gpu_exclude_nondeterministic_ops": True}
 
 
-def compiler_options(
-    spec: Spec, platform: str, *, remat: str, deterministic: bool
-) -> dict[str, Any]:
-    """For `jax.jit` of a train step of a backbone on a platform ("cpu", "gpu", "tpu").
+def compiler_options(spec: Spec, platform: str, *, deterministic: bool) -> dict[str, Any]:
+    """For `jax.jit` of what trains a backbone or embeds by it, on a platform ("cpu", "gpu", "tpu").
 
-    `remat` and `deterministic` are the settings of the config.
+    `deterministic` is the setting of the config.
     """
     if platform == "gpu":
         return _DETERMINISTIC if deterministic else {}
     if platform != "cpu":
         return {}
-    options = _REMAT if remat != "none" else {}
     dense = isinstance(spec, ResNetSpec | VGGSpec)
-    return options | (_RESNETS if dense and _known(*_RESNETS.items()) else {})
+    return _BARRIERS | (_RESNETS if dense and _known(*_RESNETS.items()) else {})
 
 
 @functools.cache

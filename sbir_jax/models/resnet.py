@@ -18,6 +18,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from sbir_jax.backbones import ResNetSpec
+from sbir_jax.models.convolve import by_patches, convolve, halving
 from sbir_jax.models.initial import he_normal
 from sbir_jax.models.norms import batch_norm
 from sbir_jax.models.pool import max_pool
@@ -65,29 +66,9 @@ class Stem(nnx.Module):
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         if self.patches:
-            return self.norm(self.conv(images), train=train, relu=True)
-        x = self.norm(_halving(self.conv, images), train=train, relu=True)
+            return self.norm(by_patches(self.conv, images), train=train, relu=True)
+        x = self.norm(halving(self.conv, images), train=train, relu=True)
         return max_pool(x, window=3)
-
-
-def _halving(conv: nnx.Conv, images: jax.Array) -> jax.Array:
-    """`conv(images)` of a 7 x 7 convolution with stride 2, by 2 x 2 pixels at a time.
-
-    As 4 x 4 with stride 1 of four times the channels it has the same products, and the few channels
-    of an image leave less of a matrix unit idle.
-    """
-    batch, height, width, channels = images.shape
-    if height % 2 or width % 2:
-        return conv(images)
-    x = images.astype(conv.dtype).reshape(batch, height // 2, 2, width // 2, 2, channels)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // 2, width // 2, 4 * channels)
-    # An eighth row and column of zeros in front, so that windows start at even pixels.
-    kernel = jnp.pad(conv.kernel[...].astype(conv.dtype), ((1, 0), (1, 0), (0, 0), (0, 0)))
-    kernel = kernel.reshape(4, 2, 4, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
-    kernel = kernel.reshape(4, 4, 4 * channels, -1)
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), ((2, 1), (2, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 class Block(nnx.Module):
@@ -122,9 +103,10 @@ class Block(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         shortcut = x
         if self.has_projection:
-            shortcut = self.project_norm(self.project(x), train=train)
+            shortcut = self.project_norm(convolve(self.project, x, train=train), train=train)
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = norm(conv(x), train=train, relu=i < len(self.convs) - 1)
+            x = convolve(conv, x, train=train)
+            x = norm(x, train=train, relu=i < len(self.convs) - 1)
         return nnx.relu(x + shortcut)
 
 

@@ -15,6 +15,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from sbir_jax.backbones import VGGSpec
+from sbir_jax.models.convolve import convolve
 from sbir_jax.models.initial import he_normal
 from sbir_jax.models.norms import batch_norm
 from sbir_jax.models.pool import max_pool
@@ -47,7 +48,7 @@ class Stage(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         for i, conv in enumerate(self.convs):
-            x = conv(x)
+            x = convolve(conv, x, train=train)
             x = self.norms[i](x, train=train, relu=True) if self.norms else nnx.relu(x)
         return max_pool(x, window=2)
 

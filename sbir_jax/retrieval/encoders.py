@@ -17,11 +17,11 @@ from sbir_jax import sharding
 from sbir_jax.config import RunConfig, resolve
 from sbir_jax.data.images import BadImage, Modality, read_image, to_square
 from sbir_jax.data.svg import read_svg
+from sbir_jax.embed_step import make_embed_step
 from sbir_jax.load import as_measured, named, parameters
 from sbir_jax.models import dual
 from sbir_jax.overrides import stored_config
 from sbir_jax.retrieval import RetrievalError
-from sbir_jax.step import make_embed_step
 
 Picture = str | Path | bytes | np.ndarray
 
@@ -84,7 +84,7 @@ class Encoders:
         self.mesh, self.state = mesh, state
         self.batches = sorted({-(-rows // mesh.size) * mesh.size for rows in batches})
         self.graphdef = dual.define(run.model, image_size=run.data.image_size)
-        self._embed = make_embed_step(self.graphdef, image_size=run.data.image_size, mesh=mesh)
+        self._embed = make_embed_step(run, self.graphdef, mesh=mesh)
         self.identity = Identity(
             weights=_sha256(state),
             model={name: getattr(run.model, name) for name in _MODEL},

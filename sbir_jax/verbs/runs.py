@@ -9,6 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
+from sbir_jax import cpus
 from sbir_jax.cli import Given, UsageError, make_directory, workdir_of
 from sbir_jax.config import RunConfig, nearest, resolve
 from sbir_jax.overrides import load_config, override, stored_config
@@ -98,6 +99,7 @@ def ready_libraries(compile_cache: str = "") -> None:
     flags.FLAGS.mark_as_parsed()  # Grain's worker processes read absl's global flags
     from sbir_jax.compile_cache import use_compile_cache
 
+    cpus.run_in_own_thread()
     if compile_cache not in ("", "off"):
         make_directory("compile_cache", Path(compile_cache))
     if why := use_compile_cache(compile_cache):

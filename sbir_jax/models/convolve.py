@@ -1,0 +1,67 @@
+"""A layer's convolution, computed in ways that are faster than the plain one."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sbir_jax.materialise import materialised
+
+
+def convolve(conv: nnx.Conv, x: jax.Array, *, train: bool) -> jax.Array:
+    """`conv(x)`, [B, H, W, C] to [B, H', W', outputs].
+
+    In training its input and the slope that comes back are in memory on CPUs, as both are read
+    twice: the slope of the weights wants them transposed, and XLA would compute them again for it,
+    BatchNorm and all. The step of `patch_resnet` is 1.15 times as fast with it.
+    """
+    return _slope_read(conv(_read(x))) if train else conv(x)
+
+
+def by_patches(conv: nnx.Conv, images: jax.Array) -> jax.Array:
+    """`conv(images)` of a convolution whose windows do not overlap, as one product.
+
+    [B, H, W, C] to [B, H // size, W // size, outputs]. XLA transposes an image for the gradient of
+    a convolution's weights; of 4 x 4 pixels that takes two CPU cores three times as long.
+    """
+    side = conv.kernel_size[0]
+    batch, rows, columns = images.shape[0], images.shape[1] // side, images.shape[2] // side
+    x = images.astype(conv.dtype)[:, : rows * side, : columns * side]
+    x = x.reshape(batch, rows, side, columns, side, -1).transpose(0, 1, 3, 2, 4, 5)
+    kernel = conv.kernel[...].astype(conv.dtype)
+    return x.reshape(batch, rows, columns, -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def halving(conv: nnx.Conv, images: jax.Array) -> jax.Array:
+    """`conv(images)` of a 7 x 7 convolution with stride 2, by 2 x 2 pixels at a time.
+
+    As 4 x 4 with stride 1 of four times the channels it has the same products, and the few channels
+    of an image leave less of a matrix unit idle.
+    """
+    batch, height, width, channels = images.shape
+    if height % 2 or width % 2:
+        return conv(images)
+    x = images.astype(conv.dtype).reshape(batch, height // 2, 2, width // 2, 2, channels)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // 2, width // 2, 4 * channels)
+    # An eighth row and column of zeros in front, so that windows start at even pixels.
+    kernel = jnp.pad(conv.kernel[...].astype(conv.dtype), ((1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(4, 2, 4, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
+    kernel = kernel.reshape(4, 4, 4 * channels, -1)
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), ((2, 1), (2, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@jax.custom_vjp
+def _read(x: jax.Array) -> jax.Array:
+    return materialised(x)
+
+
+@jax.custom_vjp
+def _slope_read(y: jax.Array) -> jax.Array:
+    return y
+
+
+_read.defvjp(lambda x: (materialised(x), None), lambda _, slope: (slope,))
+_slope_read.defvjp(lambda y: (y, None), lambda _, slope: (materialised(slope),))

@@ -1,0 +1,69 @@
+"""What `models.convolve` computes in ways of its own is the convolution of Flax, and its slopes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sbir_jax.backbones import BACKBONES
+from sbir_jax.models.compiling import compiler_options
+from sbir_jax.models.convolve import by_patches, convolve, halving
+
+
+def layer(side: int, stride: int, padding, *, dtype=jnp.float32) -> nnx.Conv:
+    shape = {"kernel_size": (side, side), "strides": (stride, stride), "padding": padding}
+    return nnx.Conv(3, 8, **shape, use_bias=False, dtype=dtype, rngs=nnx.Rngs(0))
+
+
+def agree(call, conv: nnx.Conv, size: tuple[int, int]) -> None:
+    """Values and slopes of `call(conv, x)`, compiled as a train step is, are those of `conv(x)`."""
+    options = compiler_options(BACKBONES["resnet18"].spec, "cpu", deterministic=True)
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    weights = np.random.default_rng(1).normal(size=conv(x).shape).astype(np.float32)
+    graphdef, params = nnx.split(conv)
+
+    def loss(call, params, x):
+        y = call(nnx.merge(graphdef, params), x)
+        return (y * weights).sum(), y
+
+    found, expected = (
+        jax.jit(jax.value_and_grad(partial(loss, how), (0, 1), has_aux=True), compiler_options=o)(
+            params, x
+        )
+        for how, o in ((call, options), (lambda conv, x: conv(x), {}))
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3), found, expected)
+
+
+@pytest.mark.parametrize("train", (False, True))
+@pytest.mark.parametrize("stride", (1, 2))
+def test_a_convolution_whose_input_and_slope_are_in_memory(stride, train):
+    """In training, with what CPUs are asked to keep, and without."""
+    conv = layer(3, stride, ((1, 1), (1, 1)))
+    agree(partial(convolve, train=train), conv, (9, 12))
+
+
+@pytest.mark.parametrize("size", ((32, 48), (34, 31)))
+def test_a_convolution_by_patches(size):
+    """As one product; rows and columns that fill no patch are left out, as by the convolution."""
+    agree(by_patches, layer(4, 4, "VALID"), size)
+
+
+@pytest.mark.parametrize("size", ((32, 48), (33, 32)))
+def test_a_stem_by_two_by_two_pixels(size):
+    """Or, of odd sides, one at a time."""
+    agree(halving, layer(7, 2, ((3, 3), (3, 3))), size)
+
+
+def test_bfloat16_stays():
+    """A layer in bfloat16 convolves float32 images in bfloat16, by patches too."""
+    conv = layer(4, 4, "VALID", dtype=jnp.bfloat16)
+    images = jnp.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+    found, expected = by_patches(conv, images), conv(images)
+    assert found.dtype == expected.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), rtol=0.02)
