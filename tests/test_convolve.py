@@ -54,10 +54,11 @@ def test_a_convolution_by_patches(size):
     agree(by_patches, layer(4, 4, "VALID"), size)
 
 
+@pytest.mark.parametrize("train", (False, True))
 @pytest.mark.parametrize("size", ((32, 48), (33, 32)))
-def test_a_stem_by_two_by_two_pixels(size):
+def test_a_stem_by_two_by_two_pixels(size, train):
     """Or, of odd sides, one at a time."""
-    agree(halving, layer(7, 2, ((3, 3), (3, 3))), size)
+    agree(partial(halving, train=train), layer(7, 2, ((3, 3), (3, 3))), size)
 
 
 def test_bfloat16_stays():

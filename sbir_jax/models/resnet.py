@@ -67,7 +67,7 @@ class Stem(nnx.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         if self.patches:
             return self.norm(by_patches(self.conv, images), train=train, relu=True)
-        x = self.norm(halving(self.conv, images), train=train, relu=True)
+        x = self.norm(halving(self.conv, images, train=train), train=train, relu=True)
         return max_pool(x, window=3)
 
 
