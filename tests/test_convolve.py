@@ -15,9 +15,9 @@ from sbir_jax.models.compiling import compiler_options
 from sbir_jax.models.convolve import by_patches, convolve, halving
 
 
-def layer(side: int, stride: int, padding, *, dtype=jnp.float32) -> nnx.Conv:
+def layer(side: int, stride: int, padding, *, dtype=jnp.float32, bias=False) -> nnx.Conv:
     shape = {"kernel_size": (side, side), "strides": (stride, stride), "padding": padding}
-    return nnx.Conv(3, 8, **shape, use_bias=False, dtype=dtype, rngs=nnx.Rngs(0))
+    return nnx.Conv(3, 8, **shape, use_bias=bias, dtype=dtype, rngs=nnx.Rngs(0))
 
 
 def agree(call, conv: nnx.Conv, size: tuple[int, int]) -> None:
@@ -46,6 +46,16 @@ def test_a_convolution_whose_input_and_slope_are_in_memory(stride, train):
     """In training, with what CPUs are asked to keep, and without."""
     conv = layer(3, stride, ((1, 1), (1, 1)))
     agree(partial(convolve, train=train), conv, (9, 12))
+
+
+@pytest.mark.parametrize("bias", (False, True))
+@pytest.mark.parametrize("stride, size", ((1, (2, 2)), (1, (1, 5)), (2, (4, 4)), (2, (3, 9))))
+def test_a_convolution_to_a_map_smaller_than_its_kernel(stride, size, bias):
+    """As a product of windows, which is what it is compiled to: there is no convolution left."""
+    conv = layer(3, stride, ((1, 1), (1, 1)), bias=bias)
+    agree(partial(convolve, train=True), conv, size)
+    traced = jax.make_jaxpr(lambda x: convolve(conv, x, train=True))(jnp.zeros((2, *size, 3)))
+    assert "conv_general_dilated" not in str(traced)
 
 
 @pytest.mark.parametrize("size", ((32, 48), (34, 31)))

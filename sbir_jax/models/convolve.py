@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from sbir_jax.materialise import materialised
+from sbir_jax.models.pool import padded
 
 
 def convolve(conv: nnx.Conv, x: jax.Array, *, train: bool) -> jax.Array:
-    """`conv(x)`, [B, H, W, C] to [B, H', W', outputs].
+    """`conv(x)`, [B, H, W, C] to [B, H', W', outputs], padded by half its odd kernel on all sides.
+
+    To a map smaller than the kernel it is a product of windows, as XLA for CPUs has no fast
+    convolution from or, for its gradient, to such a map: 3 x 3 from 512 to 512 channels on 2 x 2
+    pixels, as in a ResNet-18 that sees 64, takes 332 ms for 40 images, and as a product 4.
 
     In training its input and the slope that comes back are in memory on CPUs, as both are read
     twice: the slope of the weights wants them transposed, and XLA would compute them again for it,
     BatchNorm and all. The step of `patch_resnet` is 1.15 times as fast with it.
     """
+    smallest = -(-min(x.shape[1:3]) // _stride(conv))  # side of the map it makes
+    if smallest < conv.kernel_size[0]:
+        return _convolved(functools.partial(_by_windows, conv), x, train)
     return _convolved(conv, x, train)
 
 
@@ -60,10 +69,29 @@ def halving(conv: nnx.Conv, images: jax.Array, *, train: bool) -> jax.Array:
     return _convolved(four_by_four, x, train)
 
 
+def _by_windows(conv: nnx.Conv, x: jax.Array) -> jax.Array:
+    side, stride = conv.kernel_size[0], _stride(conv)
+    for axis in (1, 2):
+        x = padded(x, axis, side // 2, side // 2, 0.0)
+    rows, columns = (range(0, n - side + 1, stride) for n in x.shape[1:3])
+    windows = [
+        x[:, i : i + rows[-1] + 1 : stride, j : j + columns[-1] + 1 : stride]
+        for i in range(side)
+        for j in range(side)
+    ]
+    kernel = conv.kernel[...].astype(conv.dtype)
+    y = jnp.concatenate(windows, -1).astype(conv.dtype) @ kernel.reshape(-1, kernel.shape[-1])
+    return y if conv.bias is None else y + conv.bias[...].astype(conv.dtype)
+
+
 def _convolved(
     convolution: Callable[[jax.Array], jax.Array], x: jax.Array, train: bool
 ) -> jax.Array:
     return _slope_read(convolution(_read(x))) if train else convolution(x)
+
+
+def _stride(conv: nnx.Conv) -> int:
+    return conv.strides[0] if isinstance(conv.strides, Sequence) else conv.strides or 1
 
 
 @jax.custom_vjp

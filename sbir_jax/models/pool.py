@@ -23,19 +23,20 @@ def _halved(x: jax.Array, axis: int, window: int) -> jax.Array:
     if window == 2:
         x = jax.lax.slice_in_dim(x, 0, size // 2 * 2, axis=axis)
     elif size % 2:
-        x = _padded(x, axis, 0, 1)
+        x = padded(x, axis, 0, 1, -jnp.inf)
     pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
     first = jax.lax.index_in_dim(pairs, 0, axis + 1, keepdims=False)
     second = jax.lax.index_in_dim(pairs, 1, axis + 1, keepdims=False)
     largest = jnp.maximum(first, second)
     if window == 3:
         before = jax.lax.slice_in_dim(second, 0, second.shape[axis] - 1, axis=axis)
-        largest = jnp.maximum(largest, _padded(before, axis, 1, 0))
+        largest = jnp.maximum(largest, padded(before, axis, 1, 0, -jnp.inf))
     return largest
 
 
-def _padded(x: jax.Array, axis: int, before: int, after: int) -> jax.Array:
+def padded(x: jax.Array, axis: int, before: int, after: int, value: float) -> jax.Array:
+    """`x` with so many slices of `value` before and after its own, along an axis."""
     # Not jnp.pad, which jax2onnx (0.17.1) cannot convert for any number of images.
     shape = [*x.shape[:axis], 1, *x.shape[axis + 1 :]]
-    lowest = [jnp.full(shape, -jnp.inf, x.dtype)]
-    return jnp.concatenate(before * lowest + [x] + after * lowest, axis)
+    one = [jnp.full(shape, value, x.dtype)]
+    return jnp.concatenate(before * one + [x] + after * one, axis)
