@@ -14,7 +14,7 @@ def run_in_own_thread() -> None:
     Before JAX knows its devices. By itself it hands the program to a thread of its own, which gains
     nothing where the program takes all cores, and glibc gives large blocks back to the kernel,
     which clears every page anew: the scratch of a step of `configs/pacs_cpu.py` is 27,000 page
-    faults. The loop trains 770 images/s so and 930 with both settings, 660 to 770 with one alone.
+    faults. It trains 800 images/s so, and 945 with both settings; either alone gains nothing.
 
     Blocks of 1 GiB and more, and those of other threads, are still given back. Without glibc
     (macOS, musl) memory is left to what there is.
