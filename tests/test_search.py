@@ -17,7 +17,7 @@ from sbir_jax.data.strokes import rasterise
 from sbir_jax.report.grids import retrieval_grid
 from sbir_jax.retrieval import RetrievalError, search
 from sbir_jax.retrieval.approximate import Approximate
-from sbir_jax.retrieval.search import Searcher, recall
+from sbir_jax.retrieval.search import Searcher, recall, similarities
 
 
 def units(n: int, dim: int = 16, seed: int = 0) -> np.ndarray:
@@ -40,6 +40,17 @@ def test_exact_search_is_a_sort_of_all_similarities(photos, queries, top, monkey
     np.testing.assert_array_equal(rows, by_hand(vectors, asked, top))
     expected = np.take_along_axis(asked @ vectors.astype(np.float32).T, rows, 1)
     np.testing.assert_allclose(similarity, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", (7, 64, 130))
+def test_equal_vectors_are_equally_similar(dim):
+    """However many there are, to the last bit; and as similar as in float64."""
+    (vector,), (query,) = units(1, dim), units(1, dim, seed=1)
+    expected = float(vector.astype(np.float64) @ query.astype(np.float64))
+    for n in range(1, 40):
+        found = similarities(np.repeat(vector[None], n, axis=0), query)
+        assert len(set(found.tolist())) == 1
+        assert found[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_equal_photos_come_in_row_order(monkeypatch):

@@ -24,7 +24,7 @@ from sbir_jax.retrieval import RetrievalError
 from sbir_jax.retrieval.connection import Jsonb, connect, explained, psycopg, shown, sql
 from sbir_jax.retrieval.index import TABLE_METHODS, Index, Match, check_encoders, one_method
 from sbir_jax.retrieval.items import Item
-from sbir_jax.retrieval.search import checked
+from sbir_jax.retrieval.search import checked, similarities
 
 if TYPE_CHECKING:
     from sbir_jax.retrieval.encoders import Encoders
@@ -135,9 +135,9 @@ class Table:
             settings,
         )
         vectors = np.asarray([row[-1] for row in rows], np.float32).reshape(-1, len(query))
-        similarities = vectors @ query
-        best = sorted(range(len(rows)), key=lambda i: (-similarities[i], rows[i][0]))[:top]
-        return [Match(float(similarities[i]), Item(*rows[i][1:6]), rows[i][0]) for i in best]
+        scores = similarities(vectors, query)
+        best = sorted(range(len(rows)), key=lambda i: (-scores[i], rows[i][0]))[:top]
+        return [Match(float(scores[i]), Item(*rows[i][1:6]), rows[i][0]) for i in best]
 
     def _first(self, columns: str, id: str) -> tuple | None:
         if "\0" in id:  # text of PostgreSQL has none; a client may

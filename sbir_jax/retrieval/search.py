@@ -90,13 +90,19 @@ def rerank(
     """The best `top` of candidate rows, int [q, c], by the whole vectors; as `nearest` returns."""
     rows = np.sort(rows, axis=1).astype(np.int32)
     scores = np.stack(
-        [
-            np.asarray(vectors[own], np.float32) @ query
-            for own, query in zip(rows, queries, strict=True)
-        ]
+        [similarities(vectors[own], query) for own, query in zip(rows, queries, strict=True)]
     )
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return np.take_along_axis(rows, best, 1), np.take_along_axis(scores, best, 1)
+
+
+def similarities(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Cosine similarities float32 [n] of unit vectors [n, D] with one [D]; of equal rows, equal.
+
+    Not by a matrix product, which rounds its last rows in another order: on an AMD EPYC (Zen 4) the
+    fifth of seven equal photos came first.
+    """
+    return (np.asarray(vectors, np.float32) * query).sum(axis=1)
 
 
 def recall(found: np.ndarray, exact: np.ndarray) -> float:
