@@ -177,7 +177,6 @@ def _to(z, rows):
 
 def _positives(labels):
     """Rows of the other members of each one's class: int64 [B, K - 1]; classes are of one size."""
-
     same = labels[:, None] == labels
     same = same & ~_eye(labels)
     return same.nonzero()[:, 1].reshape(len(labels), -1)

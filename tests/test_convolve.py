@@ -72,9 +72,15 @@ def test_a_stem_by_two_by_two_pixels(size, train):
 
 
 def test_bfloat16_stays():
-    """A layer in bfloat16 convolves float32 images in bfloat16, by patches too."""
-    conv = layer(4, 4, "VALID", dtype=jnp.bfloat16)
+    """A layer in bfloat16 convolves float32 images in bfloat16, by patches and by windows too."""
     images = jnp.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
-    found, expected = by_patches(conv, images), conv(images)
-    assert found.dtype == expected.dtype == jnp.bfloat16
-    np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), rtol=0.02)
+    patches = layer(4, 4, "VALID", dtype=jnp.bfloat16)
+    windows = layer(3, 1, ((1, 1), (1, 1)), dtype=jnp.bfloat16)
+    for call, conv, x in (
+        (by_patches, patches, images),
+        (partial(convolve, train=True), windows, images[:, :2, :2]),
+    ):
+        found, expected = call(conv, x), conv(x)
+        assert found.dtype == expected.dtype == jnp.bfloat16
+        wide = (y.astype(jnp.float32) for y in (found, expected))
+        np.testing.assert_allclose(*wide, rtol=0.02, atol=0.005)

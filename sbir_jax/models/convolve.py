@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sbir_jax.materialise import materialised
-from sbir_jax.models.pool import padded
+from sbir_jax.models.padding import padded
 
 
 def convolve(conv: nnx.Conv, x: jax.Array, *, train: bool) -> jax.Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from sbir_jax.models.padding import padded
+
 
 def max_pool(x: jax.Array, *, window: int) -> jax.Array:
     """The largest of each window, by stride 2, of a map [B, H, W, C].
@@ -32,11 +34,3 @@ def _halved(x: jax.Array, axis: int, window: int) -> jax.Array:
         before = jax.lax.slice_in_dim(second, 0, second.shape[axis] - 1, axis=axis)
         largest = jnp.maximum(largest, padded(before, axis, 1, 0, -jnp.inf))
     return largest
-
-
-def padded(x: jax.Array, axis: int, before: int, after: int, value: float) -> jax.Array:
-    """`x` with so many slices of `value` before and after its own, along an axis."""
-    # Not jnp.pad, which jax2onnx (0.17.1) cannot convert for any number of images.
-    shape = [*x.shape[:axis], 1, *x.shape[axis + 1 :]]
-    one = [jnp.full(shape, value, x.dtype)]
-    return jnp.concatenate(before * one + [x] + after * one, axis)
