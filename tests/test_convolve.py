@@ -12,7 +12,7 @@ from flax import nnx
 
 from sbir_jax.backbones import BACKBONES
 from sbir_jax.models.compiling import compiler_options
-from sbir_jax.models.convolve import by_patches, convolve, halving
+from sbir_jax.models.convolve import by_patches, by_rows, convolve, halving
 
 
 def layer(side: int, stride: int, padding, *, dtype=jnp.float32, bias=False) -> nnx.Conv:
@@ -64,6 +64,13 @@ def test_a_convolution_by_patches(size):
     agree(by_patches, layer(4, 4, "VALID"), size)
 
 
+@pytest.mark.parametrize("bias", (False, True))
+@pytest.mark.parametrize("size", ((32, 48), (34, 31)))
+def test_a_convolution_by_rows_of_patches(size, bias):
+    """Whose pixels are channels; what fills no patch is left out here too."""
+    agree(by_rows, layer(4, 4, "VALID", bias=bias), size)
+
+
 @pytest.mark.parametrize("train", (False, True))
 @pytest.mark.parametrize("size", ((32, 48), (33, 32)))
 def test_a_stem_by_two_by_two_pixels(size, train):
@@ -72,12 +79,13 @@ def test_a_stem_by_two_by_two_pixels(size, train):
 
 
 def test_bfloat16_stays():
-    """A layer in bfloat16 convolves float32 images in bfloat16, by patches and by windows too."""
+    """A layer in bfloat16 convolves float32 images in bfloat16, in whichever way."""
     images = jnp.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
     patches = layer(4, 4, "VALID", dtype=jnp.bfloat16)
     windows = layer(3, 1, ((1, 1), (1, 1)), dtype=jnp.bfloat16)
     for call, conv, x in (
         (by_patches, patches, images),
+        (by_rows, patches, images),
         (partial(convolve, train=True), windows, images[:, :2, :2]),
     ):
         found, expected = call(conv, x), conv(x)

@@ -113,3 +113,15 @@ def test_activations_keep_their_input_alone(own, plain):
     np.testing.assert_allclose(*both, rtol=1e-5, atol=1e-6)
     (kept,) = jax.tree.leaves(jax.vjp(own, x)[1])
     np.testing.assert_array_equal(kept, x)
+
+
+def test_relu_keeps_what_it_returns_alone():
+    """Values and slopes are those of Flax's, where the input is zero too."""
+    x = jnp.asarray([-2.0, -0.0, 0.0, 1e-30, 3.0])
+    np.testing.assert_array_equal(acts.relu(x), nnx.relu(x))
+    own, plain = (
+        jax.grad(lambda x, act=act: (act(x) * 3).sum())(x) for act in (acts.relu, nnx.relu)
+    )
+    np.testing.assert_array_equal(own, plain)
+    (kept,) = jax.tree.leaves(jax.vjp(acts.relu, x)[1])
+    np.testing.assert_array_equal(kept, acts.relu(x))

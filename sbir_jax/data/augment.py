@@ -66,7 +66,7 @@ def augment_pair(
     for side_key, images, flip in ((sketch_key, sketch, flips[0]), (photo_key, photo, flips[1])):
         maps = random_affine(side_key, batch, flip, config)
         view = jax.vmap(lambda image, m: warp(image, m, size))(images, maps)
-        views.append(to_float(materialised(view)))
+        views.append(to_float(materialised(view, "cpu")))
     sketch, photo = views
     photo = _change_photo(color_key, photo, config)
     if sketch.shape[-1] == 3:
@@ -145,7 +145,8 @@ def jitter_color(key: jax.Array, photo: jax.Array, config: AugmentConfig) -> jax
     brightness, contrast, saturation = (
         config.color * jax.random.uniform(k, shape, minval=-1.0) for k in keys[:3]
     )
-    grey = photo @ jnp.array([0.299, 0.587, 0.114])[:, None]  # ITU-R BT.601 luma
+    luma = jnp.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    grey = (photo * luma).sum(-1, keepdims=True)  # a product with so few rows is slow on GPUs
     keep = jnp.where(jax.random.bernoulli(keys[3], config.gray, shape), 0.0, 1 + saturation)
     photo = grey + (photo - grey) * keep
     mean = photo.mean(axis=(1, 2, 3), keepdims=True)

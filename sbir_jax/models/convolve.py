@@ -44,6 +44,22 @@ def by_patches(conv: nnx.Conv, images: jax.Array) -> jax.Array:
     return x.reshape(batch, rows, columns, -1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
+def by_rows(conv: nnx.Conv, images: jax.Array) -> jax.Array:
+    """`conv(images)` of a convolution whose windows do not overlap, by a row of each at a time.
+
+    [B, H, W, C] to [B, H // size, W // size, outputs]. The pixels of a row become channels, of
+    which a GPU wants more than three: its kernels fill them up with zeros.
+    """
+    side = conv.kernel_size[0]
+    batch, height, width, channels = images.shape
+    x = images.astype(conv.dtype)[:, :, : width // side * side]
+    x = x.reshape(batch, height, width // side, side * channels)
+    kernel = conv.kernel[...].astype(conv.dtype).reshape(side, 1, side * channels, -1)
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, kernel, (side, 1), "VALID", dimension_numbers=layout)
+    return y if conv.bias is None else y + conv.bias[...].astype(conv.dtype)
+
+
 def halving(conv: nnx.Conv, images: jax.Array, *, train: bool) -> jax.Array:
     """`conv(images)` of a 7 x 7 convolution with stride 2, by 2 x 2 pixels at a time.
 
@@ -96,7 +112,7 @@ def _stride(conv: nnx.Conv) -> int:
 
 @jax.custom_vjp
 def _read(x: jax.Array) -> jax.Array:
-    return materialised(x)
+    return materialised(x, "cpu")
 
 
 @jax.custom_vjp
@@ -104,5 +120,5 @@ def _slope_read(y: jax.Array) -> jax.Array:
     return y
 
 
-_read.defvjp(lambda x: (materialised(x), None), lambda _, slope: (slope,))
-_slope_read.defvjp(lambda y: (y, None), lambda _, slope: (materialised(slope),))
+_read.defvjp(lambda x: (materialised(x, "cpu"), None), lambda _, slope: (slope,))
+_slope_read.defvjp(lambda y: (y, None), lambda _, slope: (materialised(slope, "cpu"),))

@@ -12,12 +12,15 @@ Source: Ioffe, Szegedy, Batch Normalization, ICML 2015; Ba, Kiros, Hinton, Layer
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+
+from sbir_jax.materialise import materialised
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -35,7 +38,7 @@ class BatchNorm(nnx.BatchNorm):
         """
         scale, bias = _learned(self)
         if not train:
-            y = _normalised(x, self.mean[...], _inverse(self.var[...], self.epsilon), scale, bias)
+            y = _scaled(x, self.mean[...], _inverse(self.var[...], self.epsilon), scale, bias)
             return (nnx.relu(y) if relu else y).astype(self.dtype)
         y, mean, var = _batch_norm(x, scale, bias, self.epsilon, relu, self.dtype)
         for average, now in ((self.mean, mean), (self.var, var)):
@@ -78,20 +81,28 @@ def _batch_forward(
     mean, square = wide.mean(rows), (wide * wide).mean(rows)  # in one pass
     var = jnp.maximum(square - mean * mean, 0.0)
     inverse = _inverse(var, eps)
-    y = _normalised(x, mean, inverse, scale, bias)
+    y = _scaled(x, mean, inverse, scale, bias)
     y = (nnx.relu(y) if relu else y).astype(dtype)
     return (y, mean, var), (x, mean, inverse, scale, bias)
 
 
 def _batch_backward(eps: float, relu: bool, dtype: DTypeLike, kept: Any, slopes: Any) -> Any:
     x, mean, inverse, scale, bias = kept
-    slope, rows = slopes[0].astype(jnp.float32), tuple(range(x.ndim - 1))
-    if relu:
-        slope = jnp.where(_normalised(x, mean, inverse, scale, bias) > 0, slope, 0.0)
-    unit = (x.astype(jnp.float32) - mean) * inverse
+    rows, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+
+    def slope_and_unit(mean: jax.Array, inverse: jax.Array) -> tuple[jax.Array, jax.Array]:
+        slope = slopes[0].astype(jnp.float32)
+        if relu:
+            slope = jnp.where(_scaled(x, mean, inverse, scale, bias) > 0, slope, 0.0)
+        return slope, (x.astype(jnp.float32) - mean) * inverse
+
+    # Twice, as if of other statistics: XLA for GPUs would write what ReLU let through in the
+    # forward pass and read it twice, though `x`, which tells it too, is read anyway.
+    slope, unit = slope_and_unit(*materialised((mean, inverse), "gpu"))
     of_bias, of_scale = slope.sum(rows), (slope * unit).sum(rows)
-    count = x.size // x.shape[-1]
-    of_x = scale * inverse * (slope - (of_bias + unit * of_scale) / count)
+    mean, inverse, in_all, along = materialised((mean, inverse, of_bias, of_scale), "gpu")
+    slope, unit = slope_and_unit(mean, inverse)
+    of_x = scale * inverse * (slope - (in_all + unit * along) / count)
     return of_x.astype(x.dtype), of_scale, of_bias
 
 
@@ -102,17 +113,33 @@ _batch_norm.defvjp(_batch_forward, _batch_backward)
 def _layer_norm(
     x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float, dtype: DTypeLike
 ) -> jax.Array:
-    return _layer_forward(x, scale, bias, eps, dtype)[0]
+    return _layer_with(lambda statistics: statistics, x, scale, bias, eps, dtype)[0]
 
 
 def _layer_forward(
     x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float, dtype: DTypeLike
 ) -> tuple[jax.Array, Any]:
+    # XLA for GPUs would compute them again for each reader of both directions, in a kernel that
+    # fits them badly: of a ViT-B/16 on an H200 that was a tenth of the step.
+    keep = functools.partial(materialised, where="gpu")
+    y, mean, inverse = _layer_with(keep, x, scale, bias, eps, dtype)
+    return y, (x, mean, inverse, scale)
+
+
+def _layer_with(
+    keep: Callable[[jax.Array], jax.Array],
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    eps: float,
+    dtype: DTypeLike,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalised, and the mean and the inverse of the deviation, as `keep` has them."""
     wide = x.astype(jnp.float32)
-    mean = wide.mean(-1, keepdims=True)
+    mean = keep(wide.mean(-1, keepdims=True))
     # Two passes, as E[x^2] - E[x]^2 loses digits in float32.
-    inverse = _inverse(((wide - mean) ** 2).mean(-1, keepdims=True), eps)
-    return _normalised(x, mean, inverse, scale, bias).astype(dtype), (x, mean, inverse, scale)
+    inverse = keep(_inverse(((wide - mean) ** 2).mean(-1, keepdims=True), eps))
+    return ((wide - mean) * (inverse * scale) + bias).astype(dtype), mean, inverse
 
 
 def _layer_backward(eps: float, dtype: DTypeLike, kept: Any, slope: jax.Array) -> Any:
@@ -121,8 +148,9 @@ def _layer_backward(eps: float, dtype: DTypeLike, kept: Any, slope: jax.Array) -
     unit = (x.astype(jnp.float32) - mean) * inverse
     of_scale, of_bias = (slope * unit).sum(rows), slope.sum(rows)
     slope = slope * scale
-    along = (slope * unit).mean(-1, keepdims=True)
-    of_x = inverse * (slope - slope.mean(-1, keepdims=True) - unit * along)
+    level, along = slope.mean(-1, keepdims=True), (slope * unit).mean(-1, keepdims=True)
+    level, along = materialised((level, along), "gpu")
+    of_x = inverse * (slope - level - unit * along)
     return of_x.astype(x.dtype), of_scale, of_bias
 
 
@@ -138,8 +166,10 @@ def _inverse(var: jax.Array, eps: float) -> jax.Array:
     return jax.lax.rsqrt(var + eps)
 
 
-def _normalised(
+def _scaled(
     x: jax.Array, mean: jax.Array, inverse: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> jax.Array:
-    """float32, in one order of operations, so that both directions see the same signs."""
-    return (x.astype(jnp.float32) - mean) * (inverse * scale) + bias
+    """float32, in one order of operations, so that both directions see the same signs; by one
+    factor and one sum for each channel."""
+    factor = inverse * scale
+    return x.astype(jnp.float32) * factor + (bias - mean * factor)

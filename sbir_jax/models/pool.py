@@ -2,35 +2,87 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
-from sbir_jax.models.padding import padded
+from sbir_jax.materialise import materialised
+
+# Of an even and of an odd row: which rows of which windows it is, (row of the window, windows on).
+_SEEN_BY = {2: (((0, 0),), ((1, 0),)), 3: (((1, 0),), ((2, 0), (0, 1)))}
 
 
 def max_pool(x: jax.Array, *, window: int) -> jax.Array:
     """The largest of each window, by stride 2, of a map [B, H, W, C].
 
-    As maxima of shifted rows and then columns: the gradient of XLA's own windows takes CPUs a
-    seventh of a ResNet-18's step. It is shared among equals, of which ReLU has many, at zero.
+    The gradient goes to the first of equals, row by row, by an index that the forward pass keeps:
+    XLA's own takes two CPU cores 50 ms for 20 x 64 x 64 x 64 in windows of 3, and this 8.
 
     Args:
       window: 2, to [B, H // 2, W // 2, C]; or 3, padded by 1, to the same rounded up.
     """
-    return _halved(_halved(x, 1, window), 2, window)
+    return _max_pool(x, window, x.shape[1:3])
 
 
-def _halved(x: jax.Array, axis: int, window: int) -> jax.Array:
-    size = x.shape[axis]
-    if window == 2:
-        x = jax.lax.slice_in_dim(x, 0, size // 2 * 2, axis=axis)
-    elif size % 2:
-        x = padded(x, axis, 0, 1, -jnp.inf)
-    pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
-    first = jax.lax.index_in_dim(pairs, 0, axis + 1, keepdims=False)
-    second = jax.lax.index_in_dim(pairs, 1, axis + 1, keepdims=False)
-    largest = jnp.maximum(first, second)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x: jax.Array, window: int, sides: tuple[int, int]) -> jax.Array:
+    padding = ((1, 1), (1, 1)) if window == 3 else "VALID"
+    return nnx.max_pool(x, (window, window), strides=(2, 2), padding=padding)
+
+
+def _largest(x: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
+    """The largest, and where in its window the first of them is: uint8, row by row."""
+    sides = [n // 2 if window == 2 else -(-n // 2) for n in x.shape[1:3]]
     if window == 3:
-        before = jax.lax.slice_in_dim(second, 0, second.shape[axis] - 1, axis=axis)
-        largest = jnp.maximum(largest, padded(before, axis, 1, 0, -jnp.inf))
-    return largest
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    seen = [
+        x[:, i : i + 2 * sides[0] - 1 : 2, j : j + 2 * sides[1] - 1 : 2] for i, j in _places(window)
+    ]
+    largest, at = seen[0], jnp.zeros(seen[0].shape, jnp.uint8)
+    for place, other in enumerate(seen[1:], start=1):
+        at = jnp.where(other > largest, jnp.uint8(place), at)
+        largest = jnp.maximum(largest, other)  # keeps what is not a number
+    return largest, at
+
+
+def _forward(x: jax.Array, window: int, sides: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    return materialised(_largest(x, window), "gpu")
+
+
+def _backward(
+    window: int, sides: tuple[int, int], at: jax.Array, slope: jax.Array
+) -> tuple[jax.Array]:
+    of_place = {
+        place: jnp.where(at == index, slope, 0) for index, place in enumerate(_places(window))
+    }
+
+    def of_pixels(row: int, column: int) -> jax.Array:
+        """The slopes of every second row and column, from an even or odd one on."""
+        slopes = [
+            _moved(of_place[i, j], down, right)
+            for i, down in _SEEN_BY[window][row]
+            for j, right in _SEEN_BY[window][column]
+        ]
+        return functools.reduce(jnp.add, slopes)
+
+    rows = [jnp.stack([of_pixels(row, 0), of_pixels(row, 1)], axis=3) for row in range(2)]
+    batch, height, width, channels = slope.shape
+    x = jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, channels)
+    x = x[:, : sides[0], : sides[1]]
+    missing = [(0, side - there) for side, there in zip(sides, x.shape[1:3], strict=True)]
+    return (jnp.pad(x, ((0, 0), *missing, (0, 0))),)
+
+
+def _places(window: int) -> Iterator[tuple[int, int]]:
+    return ((i, j) for i in range(window) for j in range(window))
+
+
+def _moved(x: jax.Array, down: int, right: int) -> jax.Array:
+    """From the row and column of these numbers on, with as many of zeros behind the last."""
+    return jnp.pad(x[:, down:, right:], ((0, 0), (0, down), (0, right), (0, 0)))
+
+
+_max_pool.defvjp(_forward, _backward)

@@ -18,6 +18,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from sbir_jax.backbones import ResNetSpec
+from sbir_jax.models.acts import relu
 from sbir_jax.models.convolve import by_patches, convolve, halving
 from sbir_jax.models.initial import he_normal
 from sbir_jax.models.norms import batch_norm
@@ -67,8 +68,8 @@ class Stem(nnx.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         if self.patches:
             return self.norm(by_patches(self.conv, images), train=train, relu=True)
-        x = self.norm(halving(self.conv, images, train=train), train=train, relu=True)
-        return max_pool(x, window=3)
+        x = self.norm(halving(self.conv, images, train=train), train=train)
+        return relu(max_pool(x, window=3))  # in this order ReLU has a quarter of the numbers
 
 
 class Block(nnx.Module):
@@ -107,7 +108,7 @@ class Block(nnx.Module):
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = convolve(conv, x, train=train)
             x = norm(x, train=train, relu=i < len(self.convs) - 1)
-        return nnx.relu(x + shortcut)
+        return relu(x + shortcut)
 
 
 class Trunk(nnx.Module):

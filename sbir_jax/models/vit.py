@@ -26,6 +26,7 @@ from jax.typing import DTypeLike
 from sbir_jax.backbones import ViTSpec
 from sbir_jax.models.acts import gelu, gelu_tanh, quick_gelu
 from sbir_jax.models.attention import attend, fits_one_kernel
+from sbir_jax.models.convolve import by_rows
 from sbir_jax.models.initial import lecun_normal, small_normal
 from sbir_jax.models.norms import layer_norm
 from sbir_jax.models.remat import through
@@ -59,7 +60,7 @@ class Stem(nnx.Module):
         self.positions = tokens(spec.grid**2, spec.width, rngs=rngs)
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        x, batch = self.conv(images), images.shape[0]  # [B, grid, grid, width]
+        x, batch = by_rows(self.conv, images), images.shape[0]  # [B, grid, grid, width]
         x = x.reshape(batch, -1, x.shape[-1]) + self.positions[...].astype(x.dtype)
         first = [repeat(getattr(self, name)[...], batch).astype(x.dtype) for name in self.prefix]
         return jnp.concatenate([*first, x], axis=1)
