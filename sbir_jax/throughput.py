@@ -48,14 +48,19 @@ class Throughput:
         self._on_tick(steps)
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Counts its block as waiting for data."""
+    def waiting(self, idle: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Counts its block as waiting for data, if the devices have become idle at its end.
+
+        While they have steps to do, data that takes its time costs none. Of a block in which they
+        became idle all counts, so waiting is at most what is said.
+        """
         self.start()
         begun = self._now()
         try:
             yield
         finally:
-            self._waited += self._now() - begun
+            if idle():
+                self._waited += self._now() - begun
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -210,7 +210,7 @@ def _train(
                         "same command continues the run"
                     )
                 if step < total:
-                    with clock.waiting():
+                    with clock.waiting(metrics["loss"].is_ready):
                         batch = next(batches)
             checkpoints.wait()
             summary = _summary(checkpoints, total, clock)

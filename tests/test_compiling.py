@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from sbir_jax.backbones import BACKBONES
 from sbir_jax.materialise import materialised
@@ -53,6 +54,16 @@ def test_what_is_to_be_in_memory_is_made_once():
     )
     assert ours.count(" add(") == 1 and ours.count("opt-barrier(") == 1
     assert "opt-barrier(" not in plain
+
+
+@pytest.mark.parametrize("kept_on", ("cpu", "cuda"))
+def test_a_platform_keeps_what_is_meant_for_it(kept_on):
+    """Programs for each, made here: one has the barrier, those for others have none."""
+    where = {"cpu": "cpu", "cuda": "gpu"}[kept_on]
+    traced = jax.jit(lambda x: materialised((x + 5, x), where)).trace(jnp.arange(4.0))
+    for platform in ("cpu", "cuda", "tpu"):
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert ("optimization_barrier" in program) == (platform == kept_on)
 
 
 def test_gpus_are_asked_for_the_same_numbers_again_unless_speed_is_wanted():

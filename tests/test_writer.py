@@ -207,6 +207,19 @@ def test_throughput_tells_training_waiting_and_pauses_apart():
     }
 
 
+def test_data_that_comes_while_the_devices_work_is_not_waited_for():
+    """Hand-worked: of two blocks of a second, in 4 s, the devices were idle at the end of one."""
+    now = Clock()
+    clock = Throughput(images_per_step=10, now=now)
+    clock.start()
+    for idle in (False, True):
+        with clock.waiting(lambda idle=idle: idle):
+            now.time += 1.0
+        now.time += 1.0
+        clock.tick()
+    assert clock.lap()["perf/wait_share"] == 0.25
+
+
 def test_a_lap_covers_only_what_came_after_the_last():
     """The second lap, twice as slow and without waiting, is not mixed with the first."""
     now = Clock()

@@ -146,7 +146,7 @@ def jitter_color(key: jax.Array, photo: jax.Array, config: AugmentConfig) -> jax
         config.color * jax.random.uniform(k, shape, minval=-1.0) for k in keys[:3]
     )
     luma = jnp.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-    grey = (photo * luma).sum(-1, keepdims=True)  # a product with so few rows is slow on GPUs
+    grey = (photo * luma).sum(-1, keepdims=True)  # a product is slow on GPUs
     keep = jnp.where(jax.random.bernoulli(keys[3], config.gray, shape), 0.0, 1 + saturation)
     photo = grey + (photo - grey) * keep
     mean = photo.mean(axis=(1, 2, 3), keepdims=True)
