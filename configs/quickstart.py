@@ -3,9 +3,9 @@
 python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
 python launch.py evaluate --workdir=runs/quickstart
 
-Measured on 2 cores (AMD EPYC), Python 3.11, JAX 0.10.2: 63 to 65 s for both commands. Test
-split, 360 sketches against 120 photos, chance in brackets: category mAP@all 0.533 (0.085), P@1
-0.678 (0.050); instance acc@1 0.125 (0.008), acc@10 0.597 (0.083).
+Measured on 2 cores (AMD EPYC), Python 3.11, JAX 0.10.2: 63 to 78 s for both commands. Test
+split, 360 sketches against 120 photos, chance in brackets: category mAP@all 0.500 (0.085), P@1
+0.644 (0.050); instance acc@1 0.133 (0.008), acc@10 0.606 (0.083).
 """
 
 from sbir_jax.config import default_config

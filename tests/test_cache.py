@@ -211,3 +211,14 @@ def test_reading_batches_does_not_hold_the_split(tmp_path):
         tracemalloc.stop()
     assert peak < 2 * 8 * 128 * 128 * 3
     assert resident_kib() - before < 8 * 1024
+
+
+def test_a_file_is_closed_with_the_last_that_reads_it(dataset):
+    """A run that opens many splits does not run out of files."""
+    images = made(dataset)[0]
+    images.load([0], size=36, fit="pad")
+    opened = images._file
+    os.fstat(opened)
+    del images
+    with pytest.raises(OSError):
+        os.fstat(opened)

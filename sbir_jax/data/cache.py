@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,10 +47,6 @@ class CachedImages:
     def __reduce__(self) -> tuple:
         return CachedImages, (self._path, self._shape, self._fit, self._offset)
 
-    def __del__(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-
     def load(self, indices: Sequence[int] | np.ndarray, size: int, fit: Fit) -> np.ndarray:
         """Reads squares, uint8 [n, size, size, C]: what `Images.load` would have decoded.
 
@@ -78,6 +75,8 @@ class CachedImages:
         with self._lock:
             if self._file is None:
                 self._file = os.open(self._path, os.O_RDONLY)
+                # Not `__del__`, which at the end of a process may find no `os` any more.
+                weakref.finalize(self, os.close, self._file)
             return self._file
 
 
