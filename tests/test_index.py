@@ -55,7 +55,8 @@ def names(index: Index) -> list[str]:
 
 def assert_same(one: Index, other: Index) -> None:
     assert names(one) == names(other)
-    np.testing.assert_array_equal(one.vectors, other.vectors)
+    # In another row of its batch a photo's vector may round the other way, here to float16.
+    np.testing.assert_allclose(one.vectors, other.vectors, rtol=2e-3, atol=1e-4)
     assert one.manifest["content"] == other.manifest["content"]
 
 
