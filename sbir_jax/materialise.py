@@ -8,6 +8,8 @@ import jax
 
 _Arrays = TypeVar("_Arrays")
 
+_PLATFORMS = {"cpu": ("cpu",), "gpu": ("cuda", "rocm")}  # as JAX names them
+
 
 def materialised(x: _Arrays, where: Literal["cpu", "gpu"]) -> _Arrays:
     """`x`, arrays in any nesting; where the program is compiled for that, as arrays in memory.
@@ -23,6 +25,3 @@ def materialised(x: _Arrays, where: Literal["cpu", "gpu"]) -> _Arrays:
     """
     barriers = {name: jax.lax.optimization_barrier for name in _PLATFORMS[where]}
     return jax.lax.platform_dependent(x, default=lambda untouched: untouched, **barriers)
-
-
-_PLATFORMS = {"cpu": ("cpu",), "gpu": ("cuda", "rocm")}

@@ -12,6 +12,8 @@ from flax import nnx
 from sbir_jax.materialise import materialised
 from sbir_jax.models.padding import padded
 
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
 
 def convolve(conv: nnx.Conv, x: jax.Array, *, train: bool) -> jax.Array:
     """`conv(x)`, [B, H, W, C] to [B, H', W', outputs], padded by half its odd kernel on all sides.
@@ -55,8 +57,7 @@ def by_rows(conv: nnx.Conv, images: jax.Array) -> jax.Array:
     x = images.astype(conv.dtype)[:, :, : width // side * side]
     x = x.reshape(batch, height, width // side, side * channels)
     kernel = conv.kernel[...].astype(conv.dtype).reshape(side, 1, side * channels, -1)
-    layout = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(x, kernel, (side, 1), "VALID", dimension_numbers=layout)
+    y = jax.lax.conv_general_dilated(x, kernel, (side, 1), "VALID", dimension_numbers=_LAYOUT)
     return y if conv.bias is None else y + conv.bias[...].astype(conv.dtype)
 
 
@@ -77,9 +78,8 @@ def halving(conv: nnx.Conv, images: jax.Array, *, train: bool) -> jax.Array:
     kernel = kernel.reshape(4, 4, 4 * channels, -1)
 
     def four_by_four(x: jax.Array) -> jax.Array:
-        layout = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), ((2, 1), (2, 1)), dimension_numbers=layout
+            x, kernel, (1, 1), ((2, 1), (2, 1)), dimension_numbers=_LAYOUT
         )
 
     return _convolved(four_by_four, x, train)

@@ -31,18 +31,16 @@ def max_pool(x: jax.Array, *, window: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool(x: jax.Array, window: int, sides: tuple[int, int]) -> jax.Array:
-    padding = ((1, 1), (1, 1)) if window == 3 else "VALID"
-    return nnx.max_pool(x, (window, window), strides=(2, 2), padding=padding)
+    around = (_around(window),) * 2
+    return nnx.max_pool(x, (window, window), strides=(2, 2), padding=(around, around))
 
 
 def _largest(x: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
     """The largest, and where in its window the first of them is: uint8, row by row."""
-    sides = [n // 2 if window == 2 else -(-n // 2) for n in x.shape[1:3]]
-    if window == 3:
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    seen = [
-        x[:, i : i + 2 * sides[0] - 1 : 2, j : j + 2 * sides[1] - 1 : 2] for i, j in _places(window)
-    ]
+    around = (_around(window),) * 2
+    x = jnp.pad(x, ((0, 0), around, around, (0, 0)), constant_values=-jnp.inf)
+    last = [n - window for n in x.shape[1:3]]  # where the last window may begin
+    seen = [x[:, i : i + last[0] + 1 : 2, j : j + last[1] + 1 : 2] for i, j in _places(window)]
     largest, at = seen[0], jnp.zeros(seen[0].shape, jnp.uint8)
     for place, other in enumerate(seen[1:], start=1):
         at = jnp.where(other > largest, jnp.uint8(place), at)
@@ -73,6 +71,11 @@ def _backward(
     x = x.reshape(batch, 2 * height, 2 * width, channels)[:, : sides[0], : sides[1]]
     missing = [(0, side - there) for side, there in zip(sides, x.shape[1:3], strict=True)]
     return (jnp.pad(x, ((0, 0), *missing, (0, 0))),)
+
+
+def _around(window: int) -> int:
+    """Rows and columns that are put around a map."""
+    return (window - 1) // 2
 
 
 def _places(window: int) -> Iterator[tuple[int, int]]:
